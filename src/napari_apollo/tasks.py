@@ -86,9 +86,7 @@ def _map_here(
     delayed = dask.delayed(function, pure=False)
     while batch := list(islice(remaining, window or 2 * workers)):
         stop_if_asked(should_stop)
-        yield from dask.compute(
-            *[delayed(item) for item in batch], scheduler="threads", num_workers=workers
-        )
+        yield from dask.compute(*[delayed(item) for item in batch], scheduler="threads", num_workers=workers)
     stop_if_asked(should_stop)
 
 
@@ -104,16 +102,13 @@ def _map_on_cluster(
         workers = max(1, len(client.scheduler_info(n_workers=-1)["workers"]))
         remaining = iter(items)
         waiting: list[Any] = [
-            client.submit(function, item, pure=False)
-            for item in islice(remaining, window or 4 * workers)
+            client.submit(function, item, pure=False) for item in islice(remaining, window or 4 * workers)
         ]
         while waiting:
             stop_if_asked(should_stop)
             future = waiting.pop(0)
             yield future.result()
-            waiting.extend(
-                client.submit(function, item, pure=False) for item in islice(remaining, 1)
-            )
+            waiting.extend(client.submit(function, item, pure=False) for item in islice(remaining, 1))
     finally:
         client.close()
 

@@ -1,0 +1,274 @@
+"""Stain names, their aliases and roles, and the panel: which stains a cell was given.
+
+Channels are matched by stain name, never by position. A name is folded (case, Greek letters,
+punctuation) before it is looked up, so ``γH2AX``, ``gH2AX`` and ``H2AX-pS139`` are one stain.
+A name that nobody has listed is a stain of its own and keeps the spelling it came with.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Sequence
+from enum import StrEnum
+
+from pydantic import BaseModel, ConfigDict, field_validator, model_validator
+
+from napari_apollo.errors import PanelMismatch, UnknownStain
+
+UNUSED = "-"
+"""In a list of channels: this channel of the file is not used."""
+
+
+class Role(StrEnum):
+    """What a stain is for."""
+
+    ANCHOR = "anchor"
+    PROTEIN = "protein"
+
+
+# Canonical name -> other spellings. Order matters in two places: the first anchor found in a
+# panel is its anchor, and reports list stains in this order.
+_ALIASES: dict[str, tuple[str, ...]] = {
+    "DAPI": ("dapi1", "dapinuclear", "nucdapi"),
+    "DNA": ("dna1", "dna2", "dnastain"),
+    "dsDNA": ("doublestrandeddna",),
+    "Hoechst": ("hoechst33342", "hoechst33258", "hoechst1", "hoe", "h33342"),
+    "histoneH3": ("h3", "hh3", "histone3"),
+    "gammaH2AX": (
+        "gh2ax",
+        "h2axps139",
+        "ph2ax",
+        "phosphoh2ax",
+        "yh2ax",
+        "h2axgamma",
+        "h2axphospho",
+    ),
+    "lamin": ("laminab", "lamins"),
+    "laminA": ("laminac", "lmna", "laminaslashc"),
+    "laminB": ("laminb1", "lmnb1"),
+    "CD3": ("cd3e", "cd3epsilon"),
+    "CD4": (),
+    "CD8": ("cd8a", "cd8alpha"),
+    "CD16": ("fcgr3a", "fcgriii"),
+    "CD20": ("ms4a1",),
+    "CD45": ("ptprc",),
+    "CD68": (),
+    "CD163": (),
+    "FOXP3": (),
+    "BCL6": (),
+    "PD1": ("pdcd1", "cd279"),
+    "PDL1": ("cd274", "b7h1"),
+    "GZMB": ("granzymeb", "grb"),
+    "Ki67": ("mki67",),
+    "actin": ("factin", "phalloidin", "betaactin"),
+    "tubulin": ("betatubulin", "alphatubulin", "btubulin", "atubulin", "tub"),
+    "FKHR": ("fkhregfp", "foxo1", "foxo1egfp", "fkhrgfp"),
+    "53BP1": ("tp53bp1",),
+}
+
+_ANCHORS = ("DAPI", "DNA", "dsDNA", "Hoechst", "histoneH3")
+
+_GREEK = {
+    "α": "alpha",
+    "β": "beta",
+    "γ": "gamma",
+    "δ": "delta",
+    "ε": "epsilon",
+    "κ": "kappa",
+    "μ": "mu",
+    "µ": "mu",
+}
+
+
+def _fold(name: str) -> str:
+    text = "".join(_GREEK.get(letter, letter) for letter in name.strip().casefold())
+    text = unicodedata.normalize("NFKD", text)
+    return re.sub(r"[^a-z0-9]", "", text)
+
+
+_BY_FOLDED = {
+    folded: canonical for canonical, aliases in _ALIASES.items() for folded in (_fold(canonical), *aliases)
+}
+
+
+def canonical_stain(name: str) -> str:
+    """Canonical name of a stain.
+
+    Parameters
+    ----------
+    name
+        A name as found in a file, a folder or a table.
+
+    Returns
+    -------
+    str
+        The listed name where ``name`` is one of its spellings, else ``name`` without surrounding
+        blanks: an unlisted stain is kept as its owner wrote it.
+
+    Raises
+    ------
+    ValueError
+        When nothing is left of the name.
+
+    Examples
+    --------
+    >>> canonical_stain("γH2AX"), canonical_stain("H2AX-pS139"), canonical_stain("cd8")
+    ('gammaH2AX', 'gammaH2AX', 'CD8')
+    """
+    folded = _fold(name)
+    if not folded:
+        raise ValueError(f"{name!r} is no stain name: it has no letter or digit.")
+    return _BY_FOLDED.get(folded, name.strip())
+
+
+def same_stain(first: str, second: str) -> bool:
+    """Whether two names mean one stain (``"CK-EPCAM"`` and ``"ck epcam"`` do)."""
+    return _fold(canonical_stain(first)) == _fold(canonical_stain(second))
+
+
+def role_of(stain: str) -> Role:
+    """Role a stain has by its name: DNA stains can be the anchor, everything else is a protein."""
+    return Role.ANCHOR if canonical_stain(stain) in _ANCHORS else Role.PROTEIN
+
+
+class Panel(BaseModel):
+    """The stains a cell was given together.
+
+    Attributes
+    ----------
+    name
+        What the panel is called, for example ``"dapi_cd16_cd4_cd8"``.
+    stains
+        Canonical stain names in the order of the channels.
+    anchor
+        The DNA stain that joins panels.
+
+    Examples
+    --------
+    >>> Panel.parse("dapi_cd16_cd4_cd8").stains
+    ('DAPI', 'CD16', 'CD4', 'CD8')
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    stains: tuple[str, ...]
+    anchor: str = ""
+
+    @field_validator("stains", mode="before")
+    @classmethod
+    def _canonical(cls, stains: Sequence[str]) -> tuple[str, ...]:
+        return tuple(canonical_stain(stain) for stain in stains)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _find_anchor(cls, values: object) -> object:
+        if isinstance(values, dict) and not values.get("anchor"):
+            stains = [canonical_stain(stain) for stain in values.get("stains", ())]
+            present = [anchor for anchor in _ANCHORS if anchor in stains]
+            values = {**values, "anchor": present[0] if present else ""}
+        elif isinstance(values, dict):
+            values = {**values, "anchor": canonical_stain(values["anchor"])}
+        return values
+
+    @model_validator(mode="after")
+    def _check(self) -> Panel:
+        folded = [_fold(stain) for stain in self.stains]
+        twice = sorted({stain for stain in self.stains if folded.count(_fold(stain)) > 1})
+        if twice:
+            raise ValueError(f"Panel {self.name!r} names {', '.join(twice)} more than once.")
+        if not self.anchor:
+            raise ValueError(
+                f"Panel {self.name!r} ({', '.join(self.stains) or 'no stains'}) has no DNA stain to "
+                f"join it to other panels; one of {', '.join(_ANCHORS)} would do, or name the anchor."
+            )
+        if self.anchor not in self.stains:
+            raise ValueError(
+                f"Panel {self.name!r}: the anchor {self.anchor} is not among its stains "
+                f"{', '.join(self.stains)}."
+            )
+        return self
+
+    @classmethod
+    def parse(cls, text: str, name: str | None = None) -> Panel:
+        """Panel from a name that lists its stains.
+
+        Parameters
+        ----------
+        text
+            Stains joined by any of ``_ / , ; + |`` or blanks: ``dapi_cd16_cd4_cd8``,
+            ``DAPI/CD4/CD8/CD16``. A stain that has a hyphen in its name keeps it.
+        name
+            What to call the panel; ``text`` where not given.
+
+        Raises
+        ------
+        ValueError
+            When a stain stands twice, or no DNA stain is among them.
+        """
+        parts = [part for part in re.split(r"[_/,;+|\s]+", text.strip()) if part]
+        return cls(name=name or text.strip(), stains=tuple(parts))
+
+    @property
+    def proteins(self) -> tuple[str, ...]:
+        """Every stain but the anchor, in the order of the channels."""
+        return tuple(stain for stain in self.stains if stain != self.anchor)
+
+    def index(self, stain: str) -> int:
+        """Channel of a stain.
+
+        Raises
+        ------
+        UnknownStain
+            When the panel does not have it.
+        """
+        for position, own in enumerate(self.stains):
+            if same_stain(own, stain):
+                return position
+        raise UnknownStain(canonical_stain(stain), self.stains, f"panel {self.name}")
+
+    def __contains__(self, stain: object) -> bool:
+        return isinstance(stain, str) and any(same_stain(own, stain) for own in self.stains)
+
+
+def match_stains(wanted: Sequence[str], found: Sequence[str], where: str) -> tuple[int, ...]:
+    """Channel in ``found`` of every stain in ``wanted``, by name.
+
+    Parameters
+    ----------
+    wanted, found
+        Stain names, any spelling.
+    where
+        What ``found`` was read from; named in the error.
+
+    Returns
+    -------
+    tuple of int
+        One index into ``found`` for each wanted stain.
+
+    Raises
+    ------
+    PanelMismatch
+        When a wanted stain is missing, or stands twice in ``found``.
+    """
+    folded = [_fold(canonical_stain(stain)) for stain in found]
+    positions = []
+    for stain in wanted:
+        hits = [i for i, own in enumerate(folded) if own == _fold(canonical_stain(stain))]
+        if len(hits) != 1:
+            raise PanelMismatch(
+                [canonical_stain(s) for s in wanted], [canonical_stain(s) for s in found], where
+            )
+        positions.append(hits[0])
+    return tuple(positions)
+
+
+def vocabulary(panels: Sequence[Panel]) -> tuple[str, ...]:
+    """Every protein stain of the panels, sorted as people read names, each once.
+
+    Index order is what a model's stain embedding relies on, so it depends on the names alone and
+    not on the order in which panels are met.
+    """
+    proteins = {_fold(stain): stain for panel in panels for stain in panel.proteins}
+    return tuple(proteins[key] for key in sorted(proteins))

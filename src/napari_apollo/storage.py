@@ -1,0 +1,163 @@
+"""Writing so that what is on disk appears whole or not at all.
+
+Results are written beside their final place and renamed when complete; a run that is stopped, or a
+disk that fills up, leaves what was there before as it was.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from napari_apollo.errors import FileError, StorageFull
+
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+
+def is_disk_full(error: BaseException) -> bool:
+    """Whether an error, or one it came from, says that the disk is full.
+
+    Libraries below us report a full disk in their own words (zarr and tensorstore among them), so
+    the chain of causes is searched for the system's code and, failing that, its message.
+    """
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, OSError) and seen.errno in _FULL:
+            return True
+        if "No space left on device" in str(seen) or "Disk quota exceeded" in str(seen):
+            return True
+        seen = seen.__cause__ or seen.__context__
+    return False
+
+
+@contextmanager
+def disk_full_named(target: Path) -> Iterator[None]:
+    """Turn a full disk into an error that names what was being written.
+
+    Raises
+    ------
+    StorageFull
+        When the block fails because no space is left.
+    """
+    try:
+        yield
+    except Exception as error:
+        if is_disk_full(error):
+            free = shutil.disk_usage(_existing_parent(target)).free
+            raise StorageFull(
+                f"{target}: no space left on the disk ({free / 1e6:.0f} MB free). Make room or write "
+                "elsewhere; nothing half-written was left behind."
+            ) from error
+        raise
+
+
+@contextmanager
+def whole_folder(target: Path, *, overwrite: bool = False) -> Iterator[Path]:
+    """Folder that appears under its name only when the block ends well.
+
+    Parameters
+    ----------
+    target
+        The final folder.
+    overwrite
+        Replace a folder that exists; the old one is kept until the new one is complete.
+
+    Yields
+    ------
+    pathlib.Path
+        Where to write: ``<name>.partial-<id>`` beside the target.
+
+    Raises
+    ------
+    FileError
+        When the target exists and ``overwrite`` is not set.
+    StorageFull
+        When no space is left.
+    """
+    target = Path(target)
+    if target.exists() and not overwrite:
+        raise FileError(target, "exists already.", "Name another place, or allow to overwrite it.")
+    partial = _beside(target, "partial")
+    try:
+        with disk_full_named(target):
+            partial.mkdir(parents=True)
+            yield partial
+            replace_folder(partial, target)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+@contextmanager
+def whole_file(target: Path) -> Iterator[Path]:
+    """File that appears under its name, or replaces the old one, only when the block ends well.
+
+    Yields
+    ------
+    pathlib.Path
+        Where to write; it keeps the suffix of the target.
+
+    Raises
+    ------
+    StorageFull
+        When no space is left.
+    """
+    target = Path(target)
+    partial = _beside(target, "partial").with_suffix(target.suffix)
+    try:
+        with disk_full_named(target):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            yield partial
+            _flush(partial)
+            partial.replace(target)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def write_json(target: Path, content: Any) -> None:
+    """Write JSON whole or not at all, keys in the order given, readable by people."""
+    with whole_file(target) as partial:
+        partial.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", "utf-8")
+
+
+def replace_folder(source: Path, target: Path) -> None:
+    """Put a complete folder in the place of another one.
+
+    Two renames, as no system call swaps folders everywhere; ``recover_folder`` mends the moment
+    between them.
+    """
+    old = target.with_name(f"{target.name}.old")
+    shutil.rmtree(old, ignore_errors=True)
+    if target.exists():
+        target.rename(old)
+    source.rename(target)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def recover_folder(target: Path) -> None:
+    """Undo a replacement that was interrupted between its two renames."""
+    old = target.with_name(f"{target.name}.old")
+    if old.exists() and not target.exists():
+        old.rename(target)
+
+
+def _beside(target: Path, word: str) -> Path:
+    return target.with_name(f"{target.name}.{word}-{uuid.uuid4().hex[:8]}")
+
+
+def _existing_parent(path: Path) -> Path:
+    path = path.absolute()
+    while not path.exists():
+        path = path.parent
+    return path
+
+
+def _flush(path: Path) -> None:
+    with path.open("rb") as stream:
+        os.fsync(stream.fileno())
