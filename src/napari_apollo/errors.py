@@ -30,6 +30,10 @@ class ConfigError(InputError):
     """A setting is out of its bounds or contradicts another one."""
 
 
+class PanelError(InputError):
+    """A panel cannot be made: no DNA stain, a stain twice, an empty name."""
+
+
 class UnknownStain(InputError):
     """A stain is asked for that nothing here holds.
 

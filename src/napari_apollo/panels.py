@@ -14,7 +14,7 @@ from enum import StrEnum
 
 from pydantic import BaseModel, ConfigDict, field_validator, model_validator
 
-from napari_apollo.errors import PanelMismatch, UnknownStain
+from napari_apollo.errors import PanelError, PanelMismatch, UnknownStain
 
 UNUSED = "-"
 """In a list of channels: this channel of the file is not used."""
@@ -108,7 +108,7 @@ def canonical_stain(name: str) -> str:
 
     Raises
     ------
-    ValueError
+    PanelError
         When nothing is left of the name.
 
     Examples
@@ -118,7 +118,7 @@ def canonical_stain(name: str) -> str:
     """
     folded = _fold(name)
     if not folded:
-        raise ValueError(f"{name!r} is no stain name: it has no letter or digit.")
+        raise PanelError(f"{name!r} is no stain name: it has no letter or digit.")
     return _BY_FOLDED.get(folded, name.strip())
 
 
@@ -177,14 +177,14 @@ class Panel(BaseModel):
         folded = [_fold(stain) for stain in self.stains]
         twice = sorted({stain for stain in self.stains if folded.count(_fold(stain)) > 1})
         if twice:
-            raise ValueError(f"Panel {self.name!r} names {', '.join(twice)} more than once.")
+            raise PanelError(f"Panel {self.name!r} names {', '.join(twice)} more than once.")
         if not self.anchor:
-            raise ValueError(
+            raise PanelError(
                 f"Panel {self.name!r} ({', '.join(self.stains) or 'no stains'}) has no DNA stain to "
                 f"join it to other panels; one of {', '.join(_ANCHORS)} would do, or name the anchor."
             )
         if self.anchor not in self.stains:
-            raise ValueError(
+            raise PanelError(
                 f"Panel {self.name!r}: the anchor {self.anchor} is not among its stains "
                 f"{', '.join(self.stains)}."
             )
@@ -204,7 +204,7 @@ class Panel(BaseModel):
 
         Raises
         ------
-        ValueError
+        PanelError
             When a stain stands twice, or no DNA stain is among them.
         """
         parts = [part for part in re.split(r"[_/,;+|\s]+", text.strip()) if part]
