@@ -1,0 +1,103 @@
+"""What is known about a model besides its weights; the content of ``model.json``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from napari_apollo.model.modality import Architecture
+from napari_apollo.panels import Panel
+
+SCHEMA_VERSION = 1
+"""Raised whenever an older reader would misread a newer model."""
+
+
+class HeldOut(BaseModel):
+    """Which cells a model never learnt from, decided before training.
+
+    Attributes
+    ----------
+    by
+        What was held out as a whole: ``donor``, ``field``, ``split`` (the study said so) or
+        ``region`` (parts of a single field: the weakest kind).
+    test
+        Donors, fields or regions never used before the final scores.
+    validation
+        Donors, fields or regions that decided when to stop, and nothing else.
+    cells
+        Number of cells of each part: ``train``, ``validation``, ``test``.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    by: str
+    test: tuple[str, ...] = ()
+    validation: tuple[str, ...] = ()
+    cells: dict[str, int] = {}
+
+
+class ModelCard(BaseModel):
+    """Everything that makes a model usable on other cells, and its numbers readable.
+
+    Attributes
+    ----------
+    schema_version
+        Of this description.
+    architecture
+        Modalities, vocabulary, sizes, output activations.
+    panels
+        The panels it learnt from.
+    normalisation
+        How acquired intensities became values in [0, 1]: the normalisation of the training store
+        as plain JSON.
+    pixel_size_um
+        Of the crops, in micrometres; None where it was not known.
+    objective
+        Name of the objective.
+    training
+        Every setting of the training.
+    fingerprint
+        SHA-256 over the training data: the cells, their order, their images and limits.
+    held_out
+        What it never learnt from.
+    scores
+        Scores on the test cells: stain, then name of the score (``reconstruction_mae``, ...).
+    versions
+        Of napari-apollo, torch and Python.
+    licence
+        Under which the weights may be used, as their maker stated it.
+    weights_sha256
+        Of ``weights.safetensors``; filled in when the model is saved.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    schema_version: int = SCHEMA_VERSION
+    architecture: Architecture
+    panels: tuple[Panel, ...] = ()
+    normalisation: dict[str, Any] = {}
+    pixel_size_um: float | None = Field(default=None, gt=0)
+    objective: str = ""
+    training: dict[str, Any] = {}
+    fingerprint: str = ""
+    held_out: HeldOut = HeldOut(by="none")
+    scores: dict[str, dict[str, float]] = {}
+    versions: dict[str, str] = {}
+    licence: str = ""
+    weights_sha256: str = ""
+
+    @property
+    def vocabulary(self) -> tuple[str, ...]:
+        """Protein stains that the model knows, in the order of their embedding."""
+        return self.architecture.vocabulary
+
+    @property
+    def crop_size(self) -> int:
+        """Height and width of a crop in pixels."""
+        return self.architecture.crop_size
+
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        """Names of the modalities."""
+        return tuple(modality.name for modality in self.architecture.modalities)

@@ -1,0 +1,139 @@
+"""All the networks of one model, and the few ways in which they are used together."""
+
+from __future__ import annotations
+
+from typing import NamedTuple, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from napari_apollo.errors import ConfigError
+from napari_apollo.model.images import ImageDecoder, ImageEncoder, StainEmbedding
+from napari_apollo.model.modality import Architecture, Modality
+
+
+class Encoder(Protocol):
+    """What an encoder of any modality does."""
+
+    def __call__(self, values: Tensor, stain: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """Shared and specific latents of measured values."""
+
+
+class Decoder(Protocol):
+    """What a decoder of any modality does."""
+
+    def __call__(self, latent: Tensor, condition: Tensor | None) -> Tensor:
+        """Values, before the activation, from a latent and the embedding of the stain meant."""
+
+
+class Code(NamedTuple):
+    """What an encoder says of a batch: points, or the means and log variances of normals.
+
+    Attributes
+    ----------
+    shared, specific
+        (n, s) and (n, d); specific is None where the modality has none.
+    shared_log_variance, specific_log_variance
+        The same shapes; None where the encoder gives points.
+    """
+
+    shared: Tensor
+    specific: Tensor | None
+    shared_log_variance: Tensor | None = None
+    specific_log_variance: Tensor | None = None
+
+
+class Network(nn.Module):
+    """Encoders, full decoders and shared-only decoders of every modality.
+
+    Parameters
+    ----------
+    architecture
+        The sizes. The same architecture and the same state of torch's random numbers give the
+        same weights.
+    """
+
+    def __init__(self, architecture: Architecture) -> None:
+        super().__init__()
+        self.architecture = architecture
+        conditional = any(modality.conditional for modality in architecture.modalities)
+        # One embedding for all decoders, as in the paper; each encoder owns another one.
+        self.stains = (
+            StainEmbedding(len(architecture.vocabulary), architecture.embedding) if conditional else None
+        )
+        self.encoders = nn.ModuleDict()
+        self.decoders = nn.ModuleDict()
+        self.shared_decoders = nn.ModuleDict()
+        for modality in architecture.modalities:
+            self.encoders[modality.name] = _encoder(architecture, modality)
+            if modality.specific:
+                length = architecture.shared + modality.specific
+                self.decoders[modality.name] = _decoder(architecture, modality, length)
+            if architecture.shared_decoders or not modality.specific:
+                self.shared_decoders[modality.name] = _decoder(architecture, modality, architecture.shared)
+
+    def encode(self, modality: str, values: Tensor, stain: Tensor | None) -> Code:
+        """Latents of measured values (n, ...) of one modality; ``stain`` (n,) int64."""
+        shared, specific = self.encoders[modality](values, stain)
+        if not self.architecture.normal_codes:
+            return Code(shared, specific)
+        mean, log_variance = shared.chunk(2, dim=1)
+        if specific is None:
+            return Code(mean, None, log_variance)
+        specific_mean, specific_log_variance = specific.chunk(2, dim=1)
+        return Code(mean, specific_mean, log_variance, specific_log_variance)
+
+    def decode(self, modality: str, shared: Tensor, specific: Tensor | None, stain: Tensor | None) -> Tensor:
+        """Values before the activation.
+
+        Parameters
+        ----------
+        modality
+            What to decode.
+        shared
+            (n, s).
+        specific
+            (n, d); None asks for what the shared latent alone says: the shared-only decoder where
+            there is one, else the full decoder with the specific part set to zero (the paper's
+            variant without shared-only decoders).
+        stain
+            (n,) int64; needed by a conditional modality alone.
+        """
+        condition = self._condition(modality, stain)
+        if specific is None and modality in self.shared_decoders:
+            return self.shared_decoders[modality](shared, condition)
+        length = self.architecture.modality(modality).specific
+        if specific is None:
+            specific = shared.new_zeros(len(shared), length)
+        if modality not in self.decoders:
+            raise ConfigError(f"The model has no specific latent for {modality!r}; decode from shared alone.")
+        return self.decoders[modality](torch.cat([shared, specific], dim=1), condition)
+
+    def activate(self, modality: str, values: Tensor) -> Tensor:
+        """What a decoder gave, as values of the modality."""
+        activation = self.architecture.modality(modality).activation
+        return torch.sigmoid(values) if activation == "sigmoid" else values
+
+    def decoding_modules(self) -> list[nn.Module]:
+        """Everything that makes values from latents, without the stain embedding."""
+        return [*self.decoders.values(), *self.shared_decoders.values()]
+
+    def _condition(self, modality: str, stain: Tensor | None) -> Tensor | None:
+        if not self.architecture.modality(modality).conditional:
+            return None
+        assert self.stains is not None
+        assert stain is not None
+        condition: Tensor = self.stains(stain)
+        return condition
+
+
+def _encoder(architecture: Architecture, modality: Modality) -> nn.Module:
+    if modality.kind == "image":
+        return ImageEncoder(architecture, modality)
+    raise ConfigError(f"Modality {modality.name!r} is of kind {modality.kind!r}, which has no networks yet.")
+
+
+def _decoder(architecture: Architecture, modality: Modality, latent: int) -> nn.Module:
+    if modality.kind == "image":
+        return ImageDecoder(architecture, modality, latent)
+    raise ConfigError(f"Modality {modality.name!r} is of kind {modality.kind!r}, which has no networks yet.")
