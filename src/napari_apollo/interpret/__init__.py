@@ -1,0 +1,27 @@
+"""What a representation holds: probes, and scores of separation against known truth."""
+
+from napari_apollo.interpret.goals import Goal, check_goals, table_goals
+from napari_apollo.interpret.probes import ProbeMatrix, block_overlap, probe_matrix
+from napari_apollo.interpret.separation import (
+    PAPER_SILHOUETTES,
+    SeparationScores,
+    median_scores,
+    separation_scores,
+    silhouette,
+    silhouette_table,
+)
+
+__all__ = [
+    "PAPER_SILHOUETTES",
+    "Goal",
+    "ProbeMatrix",
+    "SeparationScores",
+    "block_overlap",
+    "check_goals",
+    "median_scores",
+    "probe_matrix",
+    "separation_scores",
+    "silhouette",
+    "silhouette_table",
+    "table_goals",
+]
