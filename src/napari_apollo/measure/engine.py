@@ -1,0 +1,70 @@
+"""Measuring a batch of cells: every family that is switched on, in physical units."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from napari_apollo.measure import intensity, shape
+from napari_apollo.measure.gather import Cells
+from napari_apollo.measure.reasons import Reason
+from napari_apollo.measure.registry import Column, Context, Family, Values, Why
+
+FAMILIES: dict[str, Family] = {family.name: family for family in (shape.FAMILY, intensity.FAMILY)}
+"""Every family measured cell by cell, in the order of their columns."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Values of a batch.
+
+    Attributes
+    ----------
+    values
+        (cell, column) float64; lengths in micrometres where the pixel size is known.
+    why
+        (cell, column) uint8; a ``Reason`` for every NaN, else 0.
+    """
+
+    values: Values
+    why: Why
+
+
+def columns_of(context: Context) -> list[Column]:
+    """Columns of a context, in order."""
+    return [column for name in _wanted(context) for column in FAMILIES[name].columns(context)]
+
+
+def measure_cells(cells: Cells, context: Context, pixel_size_um: float | None) -> Measured:
+    """Measure a batch of cells.
+
+    Parameters
+    ----------
+    cells
+        The cells.
+    context
+        Stains and settings.
+    pixel_size_um
+        Side of a pixel in micrometres, or None where it is not known: lengths stay in pixels.
+    """
+    parts = [FAMILIES[name].measure(cells, context) for name in _wanted(context)]
+    count = len(cells.height)
+    values = np.concatenate([np.empty((count, 0)), *(part[0] for part in parts)], axis=1)
+    why = np.concatenate([np.empty((count, 0), np.uint8), *(part[1] for part in parts)], axis=1)
+    columns = columns_of(context)
+    for at, column in enumerate(columns):
+        if pixel_size_um is not None and column.feature.power:
+            values[:, at] *= pixel_size_um**column.feature.power
+        for stain in column.stains:
+            damaged = cells.damaged[:, context.channel(stain)]
+            values[damaged, at] = np.nan
+            why[damaged, at] = Reason.NOT_FINITE
+    unexplained = ~np.isfinite(values)
+    values[unexplained] = np.nan
+    why[unexplained & (why == 0)] = Reason.UNDEFINED
+    return Measured(values, why)
+
+
+def _wanted(context: Context) -> list[str]:
+    return [name for name in FAMILIES if name in context.config.families]

@@ -1,0 +1,129 @@
+"""Measuring the cells of a store from their crops and masks, batch by batch."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_apollo.cells import CellStore
+from napari_apollo.measure.config import MeasureConfig
+from napari_apollo.measure.engine import Measured, columns_of, measure_cells
+from napari_apollo.measure.gather import gather_crops
+from napari_apollo.measure.reasons import Reason, count_reasons
+from napari_apollo.measure.registry import Column, Context
+from napari_apollo.measure.table import describe, with_columns
+from napari_apollo.progress import Progress, ShouldStop, Step, never, silent
+from napari_apollo.tasks import map_tasks
+
+MEASURE_VERSION = 1
+"""Goes up whenever a feature's value would change; recorded in the table."""
+
+
+def measure(
+    store: CellStore | Path | str,
+    config: MeasureConfig | None = None,
+    *,
+    progress: Progress = silent,
+    should_stop: ShouldStop = never,
+) -> CellStore:
+    """Fill the store's table with features of every cell.
+
+    Crops are read in batches (``config.batch`` cells a worker), so memory does not grow with the
+    store. Columns of an earlier measurement are replaced, all others are kept; the table is
+    written whole or not at all, at the end.
+
+    Parameters
+    ----------
+    store
+        A cell store, or where it is.
+    config
+        Settings; the defaults where not given.
+    progress, should_stop
+        Told the cells done; asked between batches.
+
+    Returns
+    -------
+    CellStore
+        The store. ``table.X`` holds the features as float32, ``table.var`` their ``family``,
+        ``region``, ``stain``, ``unit`` and ``description``; ``table.uns["measure"]`` holds
+        ``measure_version``, ``parameters`` (JSON), ``pixel_size_um`` (NaN where not known) and
+        ``missing``, the number of missing values by reason.
+
+    Raises
+    ------
+    StoreError
+        When the store cannot be read.
+    Cancelled
+        When ``should_stop`` says so; the table stays as it was.
+    """
+    config = config or MeasureConfig()
+    store = store if isinstance(store, CellStore) else CellStore.open(store)
+    contexts = {
+        name: Context(panel.stains, panel.anchor, config) for name, panel in sorted(store.panels.items())
+    }
+    columns = _union([columns_of(context) for context in contexts.values()], config)
+    place = {column.name: at for at, column in enumerate(columns)}
+    values = np.full((store.n_cells, len(columns)), np.nan, np.float32)
+    why = np.full(values.shape, int(Reason.NO_STAIN), np.uint8)
+    tasks = [task for name, context in contexts.items() for task in _tasks(store, name, context)]
+    results = map_tasks(
+        _measure_rows, tasks, scheduler=config.scheduler, workers=config.workers, should_stop=should_stop
+    )
+    done = 0
+    for task, measured in zip(tasks, results, strict=True):
+        own = [place[column.name] for column in columns_of(task.context)]
+        values[np.ix_(task.rows, own)] = measured.values
+        why[np.ix_(task.rows, own)] = measured.why
+        done += len(task.rows)
+        progress(Step("Measuring", done, store.n_cells, task.panel))
+    size = store.pixel_size_um
+    record: dict[str, Any] = {
+        "measure_version": MEASURE_VERSION,
+        "parameters": json.dumps(config.model_dump(mode="json", exclude={"workers", "scheduler"})),
+        "pixel_size_um": np.nan if size is None else float(size),
+        "missing": count_reasons(why),
+    }
+    store.write_table(with_columns(store.table, values, describe(columns, size), record))
+    return store
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """Some cells of one panel: what a task needs to find and measure them."""
+
+    path: Path
+    panel: str
+    rows: NDArray[np.intp]
+    context: Context
+    pixel_size_um: float | None
+
+
+def _tasks(store: CellStore, panel: str, context: Context) -> Iterator[_Rows]:
+    rows = np.asarray(store.rows(panel))
+    for at in range(0, len(rows), context.config.batch):
+        part = rows[at : at + context.config.batch]
+        yield _Rows(Path(store.path), panel, part, context, store.pixel_size_um)
+
+
+def _measure_rows(task: _Rows) -> Measured:
+    store = CellStore.open(task.path)
+    images = store.read_images(task.panel, task.rows)
+    masks = store.read_masks(task.panel, task.rows)
+    return measure_cells(gather_crops(images, masks, task.context.margin), task.context, task.pixel_size_um)
+
+
+def _union(parts: list[list[Column]], config: MeasureConfig) -> list[Column]:
+    """Columns of all panels, each once, families together."""
+    seen: dict[str, Column] = {}
+    for family in config.families:
+        for columns in parts:
+            for column in columns:
+                if column.family == family:
+                    seen.setdefault(column.name, column)
+    return list(seen.values())

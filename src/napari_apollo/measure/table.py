@@ -1,0 +1,98 @@
+"""The table's side of measuring: what every column is, and putting columns into an AnnData."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import anndata
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from napari_apollo.errors import DataError
+from napari_apollo.measure.registry import Column
+
+_MADE_BY, _MEASURE = "made_by", "measure"
+
+
+def describe(columns: Sequence[Column], pixel_size_um: float | None) -> pd.DataFrame:
+    """What every column is.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Indexed by column name: ``family``, ``feature``, ``region``, ``stain``, ``unit`` (µm where the
+        pixel size is known, else px), ``description``, ``source``, ``missing`` (what NaN means).
+    """
+    length = "px" if pixel_size_um is None else "µm"
+    rows = [
+        {
+            "family": column.family,
+            "feature": column.feature.name,
+            "region": column.region,
+            "stain": "+".join(column.stains),
+            "unit": column.feature.unit_in(length),
+            "description": column.feature.formula,
+            "source": column.feature.source,
+            "missing": column.feature.missing,
+        }
+        for column in columns
+    ]
+    names = [column.name for column in columns]
+    keys = ["family", "feature", "region", "stain", "unit", "description", "source", "missing"]
+    return pd.DataFrame(rows, index=pd.Index(names, name="name"), columns=keys)
+
+
+def with_columns(
+    table: anndata.AnnData,
+    values: NDArray[np.floating],
+    var: pd.DataFrame,
+    uns: Mapping[str, Any],
+) -> anndata.AnnData:
+    """Table whose measured columns are exactly the given ones; everything else is kept.
+
+    Parameters
+    ----------
+    table
+        The table as it is; it is not changed.
+    values
+        (cell, column), in the order of the table's rows.
+    var
+        Description of the columns, indexed by their names.
+    uns
+        What ``uns["measure"]`` is to hold.
+
+    Raises
+    ------
+    DataError
+        When a column of somebody else bears the name of a feature.
+    """
+    made_by = table.var[_MADE_BY] if _MADE_BY in table.var else pd.Series("", index=table.var_names)
+    others = np.flatnonzero((made_by != _MEASURE).to_numpy())
+    clash = table.var_names[others].intersection(var.index)
+    if len(clash):
+        raise DataError(
+            f"The table already has columns named {', '.join(clash[:5])} that were not measured here; "
+            "rename them, or leave out the families that make them."
+        )
+    kept = table[:, others]
+    old = np.zeros((table.n_obs, 0)) if kept.X is None else _dense(kept.X)
+    new_var = pd.concat([kept.var, var.assign(**{_MADE_BY: _MEASURE})])
+    for name in new_var.columns:
+        if new_var[name].dtype == object:
+            new_var[name] = new_var[name].fillna("").astype(str)
+    blank = np.full(values.shape, np.nan, np.float32)
+    return anndata.AnnData(
+        X=np.concatenate([old, values], axis=1).astype(np.float32),
+        obs=table.obs,
+        var=new_var,
+        uns={**table.uns, "measure": dict(uns)},
+        obsm=dict(table.obsm),
+        obsp=dict(table.obsp),
+        layers={name: np.concatenate([_dense(layer), blank], axis=1) for name, layer in kept.layers.items()},
+    )
+
+
+def _dense(matrix: Any) -> NDArray[np.floating]:
+    return np.asarray(matrix.todense() if hasattr(matrix, "todense") else matrix)
