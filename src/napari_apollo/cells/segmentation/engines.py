@@ -1,0 +1,98 @@
+"""What an engine is, and which there are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from napari_apollo.cells.segmentation.decode import Decoding, Maps
+from napari_apollo.cells.segmentation.grid import Box
+from napari_apollo.errors import ConfigError
+
+ReadWork = Callable[[Box], npt.NDArray[np.float32]]
+"""Reads a region of the work grid, float32 (y, x): background 0, a typical nucleus 1."""
+
+
+class NucleusEngine(Protocol):
+    """Sees nuclei: says of every pixel of the work grid whether it is nucleus, and where its centre lies.
+
+    Attributes
+    ----------
+    name
+        What it is asked for by.
+    diameter
+        Size in work pixels that a typical nucleus is brought to.
+    margin
+        Work pixels beyond a region that it reads.
+    decoding
+        How its maps become nuclei.
+    """
+
+    @property
+    def name(self) -> str:
+        """What it is asked for by."""
+        ...
+
+    @property
+    def diameter(self) -> float:
+        """Size in work pixels that a typical nucleus is brought to."""
+        ...
+
+    @property
+    def margin(self) -> int:
+        """Work pixels beyond a region that it may read."""
+        ...
+
+    @property
+    def decoding(self) -> Decoding:
+        """How its maps become nuclei."""
+        ...
+
+    def maps(self, read: ReadWork, shape: tuple[int, int], box: Box) -> Maps:
+        """See a region.
+
+        Parameters
+        ----------
+        read
+            Reads the work grid.
+        shape
+            Rows and columns of the whole work grid.
+        box
+            The region.
+
+        Returns
+        -------
+        Maps
+            Exactly what the whole work grid would give in this region, to the bit.
+        """
+        ...
+
+
+def get_engine(name: str) -> NucleusEngine:
+    """Engine by name.
+
+    Raises
+    ------
+    ConfigError
+        When there is none of that name.
+    """
+    if name not in _ENGINES:
+        raise ConfigError(f"There is no segmentation engine {name!r}; there are {', '.join(engine_names())}.")
+    return _ENGINES[name]()
+
+
+def engine_names() -> tuple[str, ...]:
+    """Names of the engines that find nuclei in an image."""
+    return tuple(_ENGINES)
+
+
+def _threshold() -> NucleusEngine:
+    from napari_apollo.cells.segmentation.threshold import ThresholdEngine
+
+    return ThresholdEngine()
+
+
+_ENGINES: dict[str, Callable[[], NucleusEngine]] = {"threshold": _threshold}
