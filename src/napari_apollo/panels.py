@@ -30,16 +30,22 @@ class Role(StrEnum):
 # Canonical name -> other spellings. Order matters in two places: the first anchor found in a
 # panel is its anchor, and reports list stains in this order.
 _ALIASES: dict[str, tuple[str, ...]] = {
-    "DAPI": ("dapi1", "dapinuclear", "nucdapi"),
-    "DNA": ("dna1", "dna2", "dnastain"),
+    "DAPI": ("dapi1", "dapi01", "dapi001", "dapinuclear", "nucdapi"),
+    "DNA": ("dna1", "dna01", "dnastain"),
     "dsDNA": ("doublestrandeddna",),
     "Hoechst": ("hoechst33342", "hoechst33258", "hoechst1", "hoe", "h33342"),
+    "DRAQ5": (),
+    "SYTOX": ("sytoxgreen", "sytoxorange", "sytoxblue"),
     "histoneH3": ("h3", "hh3", "histone3"),
     "gammaH2AX": (
         "gh2ax",
         "h2axps139",
+        "h2axpser139",
+        "h2axser139",
+        "gammah2axps139",
         "ph2ax",
         "phosphoh2ax",
+        "phosphoh2axser139",
         "yh2ax",
         "h2axgamma",
         "h2axphospho",
@@ -52,7 +58,9 @@ _ALIASES: dict[str, tuple[str, ...]] = {
     "CD8": ("cd8a", "cd8alpha"),
     "CD16": ("fcgr3a", "fcgriii"),
     "CD20": ("ms4a1",),
+    "CD31": ("pecam1", "pecam"),
     "CD45": ("ptprc",),
+    "CD56": ("ncam1", "ncam"),
     "CD68": (),
     "CD163": (),
     "FOXP3": (),
@@ -61,13 +69,18 @@ _ALIASES: dict[str, tuple[str, ...]] = {
     "PDL1": ("cd274", "b7h1"),
     "GZMB": ("granzymeb", "grb"),
     "Ki67": ("mki67",),
+    "HLA-DR": ("hladra",),
+    "vimentin": ("vim",),
+    "panCK": ("pancytokeratin", "cytokeratin", "panckae1ae3", "ae1ae3"),
+    "Ecadherin": ("cdh1", "ecad"),
+    "alphaSMA": ("sma", "asma", "acta2"),
     "actin": ("factin", "phalloidin", "betaactin"),
-    "tubulin": ("betatubulin", "alphatubulin", "btubulin", "atubulin", "tub"),
+    "tubulin": ("betatubulin", "alphatubulin", "btubulin", "atubulin", "tub", "microtubule", "microtubules"),
     "FKHR": ("fkhregfp", "foxo1", "foxo1egfp", "fkhrgfp"),
     "53BP1": ("tp53bp1",),
 }
 
-_ANCHORS = ("DAPI", "DNA", "dsDNA", "Hoechst", "histoneH3")
+_ANCHORS = ("DAPI", "DNA", "dsDNA", "Hoechst", "DRAQ5", "SYTOX", "histoneH3")
 
 _GREEK = {
     "α": "alpha",
@@ -77,14 +90,24 @@ _GREEK = {
     "ε": "epsilon",
     "κ": "kappa",
     "μ": "mu",
-    "µ": "mu",
 }
+
+# What is written around a stain's name without being part of it: what the antibody carries
+# (a fluorophore, a metal), and that it is an antibody.
+_TAG = re.compile(
+    r"""\([^)]*\) | \[[^]]*\]
+    | ^ anti [\s_-]
+    | (?:^|[\s_-]) \d{2,3} [A-Z][a-z] (?=$|[\s_-])
+    | [\s_-]+ (?: opal | alexa\s?fluor | alexa | af | cy | dylight | atto | cf | bv ) [\s_-]? \d{1,3} $
+    | [\s_-] (?: fitc | tritc | apc | pe | e?gfp ) $""",
+    re.VERBOSE | re.IGNORECASE,
+)
 
 
 def _fold(name: str) -> str:
-    text = "".join(_GREEK.get(letter, letter) for letter in name.strip().casefold())
-    text = unicodedata.normalize("NFKD", text)
-    return re.sub(r"[^a-z0-9]", "", text)
+    text = unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", name).casefold())
+    text = "".join(_GREEK.get(letter, letter) for letter in text)
+    return re.sub(r"[\W_]+", "", text)
 
 
 _BY_FOLDED = {
@@ -119,7 +142,12 @@ def canonical_stain(name: str) -> str:
     folded = _fold(name)
     if not folded:
         raise PanelError(f"{name!r} is no stain name: it has no letter or digit.")
-    return _BY_FOLDED.get(folded, name.strip())
+    return _BY_FOLDED.get(folded) or _BY_FOLDED.get(_fold(_TAG.sub(" ", name))) or name.strip()
+
+
+def is_listed(stain: str) -> bool:
+    """Whether a name is a spelling of a stain that is known here."""
+    return bool(_fold(stain)) and canonical_stain(stain) in _ALIASES
 
 
 def same_stain(first: str, second: str) -> bool:
@@ -197,18 +225,46 @@ class Panel(BaseModel):
         Parameters
         ----------
         text
-            Stains joined by any of ``_ / , ; + |`` or blanks: ``dapi_cd16_cd4_cd8``,
-            ``DAPI/CD4/CD8/CD16``. A stain that has a hyphen in its name keeps it.
+            Stains joined by ``/ , ; |`` or, where none of these is there, by ``_ +`` or blanks:
+            ``dapi_cd16_cd4_cd8``, ``DAPI/CD4/CD8/CD16``. A stain with a hyphen in its name keeps
+            it. A free name may go before: ``T cells: DAPI/CD4/CD8``; a ``*`` behind a stain makes
+            it the anchor: ``histones: H3K9Ac*/CD4``.
         name
-            What to call the panel; ``text`` where not given.
+            What to call the panel; the free name, or else ``text``, where not given.
 
         Raises
         ------
         PanelError
             When a stain stands twice, or no DNA stain is among them.
         """
-        parts = [part for part in re.split(r"[_/,;+|\s]+", text.strip()) if part]
-        return cls(name=name or text.strip(), stains=tuple(parts))
+        free, colon, listed = text.rpartition(":")
+        stains = _split_stains(listed)
+        anchors = [stain[:-1] for stain in stains if stain.endswith("*")]
+        if len(anchors) > 1:
+            raise PanelError(
+                f"Panel {text.strip()!r} marks {' and '.join(anchors)} as its anchor; it has one."
+            )
+        return cls(
+            name=name or (free.strip() if colon else "") or text.strip(),
+            stains=tuple(stain.removesuffix("*") for stain in stains),
+            anchor=anchors[0] if anchors else "",
+        )
+
+    def spelled_out(self) -> str:
+        """Text from which ``parse`` makes this panel again.
+
+        The name alone where that lists the stains, else the name with the stains behind it.
+        """
+        try:
+            if Panel.parse(self.name) == self:
+                return self.name
+        except PanelError:
+            pass
+        plain = f"{self.name}: {'/'.join(self.stains)}"
+        if Panel(name=self.name, stains=self.stains, anchor="").anchor == self.anchor:
+            return plain
+        marked = [f"{stain}*" if stain == self.anchor else stain for stain in self.stains]
+        return f"{self.name}: {'/'.join(marked)}"
 
     @property
     def proteins(self) -> tuple[str, ...]:
@@ -230,6 +286,14 @@ class Panel(BaseModel):
 
     def __contains__(self, stain: object) -> bool:
         return isinstance(stain, str) and any(same_stain(own, stain) for own in self.stains)
+
+
+def _split_stains(text: str) -> list[str]:
+    strongly = [part.strip() for part in re.split(r"[/,;|]+", text) if part.strip()]
+    fully = [part for part in re.split(r"[_/,;+|\s]+", text) if part]
+    if len(strongly) > 1 and not all(is_listed(part.removesuffix("*")) for part in fully):
+        return strongly
+    return fully
 
 
 def match_stains(wanted: Sequence[str], found: Sequence[str], where: str) -> tuple[int, ...]:

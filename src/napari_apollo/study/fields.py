@@ -1,0 +1,208 @@
+"""One row of a manifest: a field of view, what its cells were stained with, and whose cells they are."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from napari_apollo.errors import PanelError, PanelMismatch
+from napari_apollo.panels import UNUSED, Panel, canonical_stain, is_listed, match_stains
+
+Split = Literal["train", "validation", "test"]
+Planes = Literal["max"] | Annotated[int, Field(ge=0)]
+
+_SUFFIXES = (".ome.tiff", ".ome.tif", ".ome.zarr", ".tiff", ".tif", ".zarr", ".btf", ".tf8", ".npy", ".png")
+_NOT_IN_A_FILE_NAME = re.compile(r'[\x00-\x1f/\\:*?"<>|]+')
+
+
+class StudyField(BaseModel):
+    """A field of view with its panel, donor and condition. Frozen and picklable; opens nothing.
+
+    Attributes
+    ----------
+    image
+        The image: a TIFF, an OME-Zarr, a folder with one file per stain, or a pattern with ``*``
+        that names such files. Several fields may name one image with other labels or channels.
+    panel
+        Stains of the cells of this field.
+    donor, condition
+        Whose cells, and in which state.
+    field
+        Unique name of the field in its study; results are filed under it. From the file name
+        where not given.
+    labels
+        Label image of the nuclei: 0 is background, every nucleus has its own number.
+    pixel_size_um
+        Width of a pixel in micrometres; overrules what the file says.
+    split
+        Fixed part of the data that the field belongs to.
+    channels
+        Stain of every channel of the file in the order of the file, ``"-"`` where not used.
+    z
+        What is taken of a z-stack: ``"max"`` is the maximum over the planes, a number is the
+        plane (0 is the first). Without meaning for files of one plane.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    image: Path
+    panel: Panel
+    donor: str = Field(min_length=1)
+    condition: str = Field(min_length=1)
+    field: str = Field(default="", validate_default=False)
+    labels: Path | None = None
+    pixel_size_um: float | None = Field(default=None, gt=0, le=1000, allow_inf_nan=False)
+    split: Split | None = None
+    channels: tuple[str, ...] | None = None
+    z: Planes = "max"
+
+    @field_validator("panel", mode="before")
+    @classmethod
+    def _parse_panel(cls, value: Any) -> Any:
+        return Panel.parse(value) if isinstance(value, str) else value
+
+    @field_validator("donor", "condition", mode="before")
+    @classmethod
+    def _strip(cls, value: Any) -> Any:
+        return value.strip() if isinstance(value, str) else value
+
+    @field_validator("channels", mode="before")
+    @classmethod
+    def _canonical_channels(cls, value: Any) -> Any:
+        if value is None:
+            return None
+        names = split_channels(value) if isinstance(value, str) else value
+        return tuple(name if name == UNUSED else canonical_stain(name) for name in names)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _name(cls, values: Any) -> Any:
+        if isinstance(values, dict) and not values.get("field") and "image" in values:
+            return {**values, "field": default_name(Path(values["image"]))}
+        return values
+
+    @field_validator("field", mode="after")
+    @classmethod
+    def _file_name(cls, value: str) -> str:
+        if value != value.strip() or value.strip(".") == "" or _NOT_IN_A_FILE_NAME.search(value):
+            raise ValueError(
+                f"{value!r} cannot name files; a field's name has none of / \\ : * ? \" < > | and no "
+                "blanks around it"
+            )
+        return value
+
+    @model_validator(mode="after")
+    def _channels_hold_panel(self) -> StudyField:
+        if self.channels is not None:
+            match_stains(self.panel.stains, self.channels, f"the channels given for {self.image}")
+        return self
+
+    def select(self, stains: Sequence[str]) -> tuple[str, ...]:
+        """Canonical names of stains of this field's panel.
+
+        Raises
+        ------
+        UnknownStain
+            When the panel does not have one of them.
+        """
+        return tuple(self.panel.stains[self.panel.index(stain)] for stain in stains)
+
+
+def split_channels(text: str) -> tuple[str, ...]:
+    """Names from a list such as ``DAPI;CD4;-``; ``;``, ``,`` and ``|`` separate."""
+    parts = [part.strip() for part in re.split(r"[;,|]", text)]
+    while parts and not parts[-1]:
+        parts.pop()
+    return tuple(part or UNUSED for part in parts)
+
+
+def stem(path: Path) -> str:
+    """File name without the suffixes of an image (``a.ome.tif`` is ``a``)."""
+    name = path.name
+    for suffix in _SUFFIXES:
+        if name.casefold().endswith(suffix):
+            return name[: -len(suffix)] or name
+    return name
+
+
+def default_name(path: Path) -> str:
+    """Name for the field of an image: its stem, made fit for file names."""
+    name = stem(path).replace("*", "")
+    return _NOT_IN_A_FILE_NAME.sub("_", name).strip(" ._") or "field"
+
+
+def unique_names(images: Sequence[Path], panels: Sequence[str]) -> tuple[str, ...]:
+    """A name for every row, each once also where case does not count.
+
+    Names that clash take up as many folders as it needs to tell them apart; several rows of one
+    image take the name of their panel, then a number.
+
+    Parameters
+    ----------
+    images, panels
+        Image and panel name of every row.
+    """
+    names = [default_name(image) for image in images]
+    for depth in range(1, max((len(image.parts) for image in images), default=1)):
+        clashing = _clashing(names, images)
+        if not clashing:
+            break
+        for row in clashing:
+            folders = images[row].parts[-1 - depth : -1]
+            names[row] = "_".join([*map(_clean, folders), default_name(images[row])])
+    for row in [row for row, count in enumerate(_counts(names)) if count > 1]:
+        names[row] = f"{names[row]}_{_clean(panels[row])}"
+    seen: Counter[str] = Counter()
+    for row, name in enumerate(names):
+        seen[name.casefold()] += 1
+        if seen[name.casefold()] > 1:
+            names[row] = f"{name}_{seen[name.casefold()]}"
+    return tuple(names)
+
+
+def _clashing(names: Sequence[str], images: Sequence[Path]) -> list[int]:
+    holders: dict[str, set[Path]] = {}
+    for name, image in zip(names, images, strict=True):
+        holders.setdefault(name.casefold(), set()).add(image)
+    return [row for row, name in enumerate(names) if len(holders[name.casefold()]) > 1]
+
+
+def _counts(names: Sequence[str]) -> list[int]:
+    counter = Counter(name.casefold() for name in names)
+    return [counter[name.casefold()] for name in names]
+
+
+def _clean(text: str) -> str:
+    return _NOT_IN_A_FILE_NAME.sub("_", text).strip(" ._") or "_"
+
+
+def panel_for(text: str, channels: tuple[str, ...] | None) -> Panel:
+    """Panel of a row: what its name lists or, under a free name, the channels in use.
+
+    Raises
+    ------
+    PanelError
+        When the name lists no stains and no channels are given.
+    PanelMismatch
+        When the name lists stains and the channels lack one of them.
+    """
+    try:
+        panel = Panel.parse(text)
+    except PanelError:
+        if channels is None:
+            raise
+        return Panel(name=text.strip(), stains=tuple(name for name in channels if name != UNUSED))
+    if channels is None:
+        return panel
+    try:
+        match_stains(panel.stains, channels, f"panel {text!r}")
+    except PanelMismatch:
+        if all(is_listed(stain) for stain in panel.stains):
+            raise
+        return Panel(name=text.strip(), stains=tuple(name for name in channels if name != UNUSED))
+    return panel

@@ -1,0 +1,242 @@
+"""Images of fields: opened without reading pixels, read in the parts that are needed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import reduce
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_apollo.errors import ImageError, UnknownStain
+from napari_apollo.panels import same_stain
+from napari_apollo.study.channels import Channels, count, find_channels
+from napari_apollo.study.fields import StudyField
+from napari_apollo.study.source import Source
+from napari_apollo.study.values import require_finite
+
+if TYPE_CHECKING:
+    import dask.array
+
+_LAZY_BLOCK = 1024
+_WHOLE = slice(None)
+
+
+class FieldImage:
+    """The image of a field: its stains by name, read on demand.
+
+    Holds no open file, may be shared between threads, and is picklable: another process opens
+    the file anew.
+
+    Attributes
+    ----------
+    field
+        The field it belongs to.
+    stains
+        Canonical names in the order in which ``read`` returns them.
+    shape
+        ``(Y, X)`` in pixels.
+    dtype
+        As acquired, in the byte order of this machine.
+    pixel_size_um
+        ``(y, x)`` in micrometres: the manifest's, else the file's, else None.
+    """
+
+    def __init__(self, field: StudyField, source: Source, stains: Sequence[str] | None = None) -> None:
+        self.field = field
+        self.stains = field.panel.stains if stains is None else field.select(stains)
+        self._source = source
+        self._channels = find_channels(field, source.layout)
+        layout = source.layout
+        self.shape = (layout.length("Y"), layout.length("X"))
+        self.dtype = layout.dtype
+        size = field.pixel_size_um
+        self.pixel_size_um = layout.pixel_size_um if size is None else (size, size)
+        self._planes = _planes(field, source, self._channels)
+
+    @property
+    def source(self) -> Path:
+        """The file, folder or pattern that the pixels come from."""
+        return self.field.image
+
+    def read(self, stains: Sequence[str] | None = None, y: slice = _WHOLE, x: slice = _WHOLE) -> np.ndarray:
+        """Pixels of a region.
+
+        Parameters
+        ----------
+        stains
+            Names, in the order wanted; all of ``self.stains`` where not given.
+        y, x
+            Rows and columns, with a step of 1; what lies outside of the image is left out.
+
+        Returns
+        -------
+        ndarray
+            (stain, y, x) in the dtype of the image.
+
+        Raises
+        ------
+        UnknownStain
+            When the field does not have a stain.
+        ImageError
+            When the file is damaged, or holds values that are no numbers.
+        """
+        wanted = self.stains if stains is None else tuple(self._own(stain) for stain in stains)
+        rows, columns = bounds(y, self.shape[0]), bounds(x, self.shape[1])
+        out = np.empty((len(wanted), rows.stop - rows.start, columns.stop - columns.start), self.dtype)
+        if out.size:
+            for place, stain in enumerate(wanted):
+                out[place] = self._read_stain(stain, rows, columns)
+        require_finite(out, self.source, wanted, origin=(rows.start, columns.start))
+        return out
+
+    def lazy(self) -> dask.array.Array:
+        """The image as a dask array (stain, Y, X), one stain and about a thousand pixels a block."""
+        import dask.array as da
+
+        chunks = tuple(
+            _chunk(stored, length)
+            for stored, length in zip(self._source.layout.block, self.shape, strict=True)
+        )
+        name = f"field-{self.field.field}-{_token(self)}"
+        return da.from_array(
+            _Sliced(self), chunks=(1, *chunks), name=name, meta=np.empty((0, 0, 0), self.dtype)
+        )
+
+    def _own(self, stain: str) -> str:
+        for own in self.stains:
+            if same_stain(own, stain):
+                return own
+        raise UnknownStain(stain, self.stains, f"field {self.field.field!r} ({self.source})")
+
+    def _read_stain(self, stain: str, rows: slice, columns: slice) -> np.ndarray:
+        axes = self._source.layout.axes
+        channel = self._channels.positions[self.field.panel.index(stain)]
+        parts = {"Y": rows, "X": columns, self._channels.axis: slice(channel, channel + 1)}
+        # One plane at a time: a maximum over planes never holds the stack.
+        planes = (
+            self._source.read(tuple(parts.get(axis, slice(plane, plane + 1)) for axis in axes))
+            for plane in self._planes
+        )
+        pixels = reduce(np.maximum, planes)
+        order = [axes.index("Y"), axes.index("X")]
+        rest = [axis for axis in range(len(axes)) if axis not in order]
+        return pixels.transpose(rest + order).reshape(rows.stop - rows.start, columns.stop - columns.start)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _reopened, (self.field, self.stains)
+
+    def __repr__(self) -> str:
+        size = f"{self.shape[0]} x {self.shape[1]} {self.dtype}"
+        return f"<FieldImage {self.field.field!r}: {', '.join(self.stains)}; {size}>"
+
+
+def open_field(field: StudyField, *, stains: Sequence[str] | None = None) -> FieldImage:
+    """Open the image of a field: metadata are read and checked, pixels are not.
+
+    Parameters
+    ----------
+    field
+        The row of the manifest.
+    stains
+        Stains wanted, in the order wanted; those of the panel where not given.
+
+    Raises
+    ------
+    ImageError
+        When the file is missing, unreadable, damaged, or its axes or channels are ambiguous.
+    PanelMismatch
+        When the file's channels lack a stain of the panel.
+    UnknownStain
+        When a wanted stain is not in the panel.
+    """
+    return FieldImage(field, open_source(field.image), stains)
+
+
+def open_source(path: Path) -> Source:
+    """Open an image of any supported kind.
+
+    Raises
+    ------
+    ImageError
+        When there is no such file, or it is no image.
+    """
+    from napari_apollo.study.omezarr import is_zarr, open_zarr
+    from napari_apollo.study.stainfiles import is_pattern, open_stain_files
+
+    if is_pattern(path):
+        return open_stain_files(path)
+    if path.is_dir():
+        return open_zarr(path) if is_zarr(path) else open_stain_files(path)
+    if not path.exists():
+        raise ImageError(path, "no such file.", "Correct the path; it is relative to the manifest.")
+    from napari_apollo.study.tiff import open_tiff
+
+    return open_tiff(path)
+
+
+def bounds(part: slice, length: int) -> slice:
+    """A slice with its ends, as numpy would read it.
+
+    Raises
+    ------
+    ValueError
+        For a step other than 1.
+    """
+    start, stop, step = part.indices(length)
+    if step != 1:
+        raise ValueError(f"regions are read with a step of 1, not {step}")
+    return slice(start, max(start, stop))
+
+
+def _planes(field: StudyField, source: Source, channels: Channels) -> Sequence[int]:
+    """Planes of the stack that are taken."""
+    number = 1 if channels.axis == "Z" else source.layout.length("Z")
+    if field.z == "max":
+        return range(number)
+    if field.z >= number:
+        raise ImageError(
+            field.image,
+            f"has {count(number, 'plane')}, and plane {field.z} is asked for.",
+            f"Give z as 'max' or a number from 0 to {number - 1}.",
+        )
+    return (field.z,)
+
+
+def _reopened(field: StudyField, stains: tuple[str, ...]) -> FieldImage:
+    return open_field(field, stains=stains)
+
+
+def _chunk(stored: int, length: int) -> int:
+    """A multiple of what is stored together, near a thousand pixels."""
+    if stored >= length:
+        return min(length, _LAZY_BLOCK)
+    return min(length, stored * max(1, round(_LAZY_BLOCK / stored)))
+
+
+def _token(image: FieldImage) -> str:
+    from dask.base import tokenize
+
+    try:
+        stat = image.source.stat()
+        version: tuple[int, ...] = (stat.st_mtime_ns, stat.st_size)
+    except OSError:
+        version = ()
+    return str(
+        tokenize(str(image.source.absolute()), version, image.stains, image.field.channels, image.field.z)
+    )
+
+
+class _Sliced:
+    """A field image as dask slices it."""
+
+    def __init__(self, image: FieldImage) -> None:
+        self._image = image
+        self.shape = (len(image.stains), *image.shape)
+        self.dtype = image.dtype
+        self.ndim = 3
+
+    def __getitem__(self, index: tuple[slice, slice, slice]) -> np.ndarray:
+        stains, y, x = index
+        return self._image.read(self._image.stains[stains], y, x)

@@ -1,0 +1,264 @@
+"""The manifest of a study: a CSV with one field of view a row."""
+
+from __future__ import annotations
+
+import csv
+import difflib
+import io
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from napari_apollo.errors import InputError, StudyError
+from napari_apollo.panels import UNUSED, Panel, canonical_stain
+from napari_apollo.storage import whole_file
+from napari_apollo.study.fields import StudyField, panel_for, split_channels, unique_names
+
+REQUIRED = ("image", "panel", "donor", "condition")
+OPTIONAL = ("field", "labels", "pixel_size_um", "split", "channels", "z")
+_COLUMNS = (*REQUIRED, *OPTIONAL)
+_REMARKS = ("note", "comment")
+
+_ENCODINGS = ("utf-8-sig", "cp1252")
+_DELIMITERS = ",;\t"
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What a manifest says.
+
+    Attributes
+    ----------
+    fields
+        One for every row.
+    unknown_columns
+        What is wrong with columns that mean nothing here; they were not read.
+    """
+
+    fields: tuple[StudyField, ...]
+    unknown_columns: tuple[str, ...] = ()
+
+
+def read_manifest(path: Path | str) -> Manifest:
+    """Read a manifest.
+
+    Parameters
+    ----------
+    path
+        A CSV with the columns ``image, panel, donor, condition`` and, where wanted, ``field,
+        labels, pixel_size_um, split, channels, z``, in any order. Paths are relative to the CSV.
+        UTF-8 (with or without a mark at its beginning), UTF-16 with one, or Windows-1252;
+        separated by ``,`` or ``;`` or tabulators. Columns called ``note...`` or ``comment...``
+        are for people.
+
+    Returns
+    -------
+    Manifest
+        The fields, their paths resolved. No file but the manifest is opened.
+
+    Raises
+    ------
+    StudyError
+        When the manifest cannot be read or rows are wrong; every wrong row is listed with its line.
+    """
+    path = Path(path)
+    rows = _rows(path)
+    header_line, header = next(rows, (1, []))
+    names = [cell.strip().casefold() for cell in header]
+    problems = [f"line {header_line}: column {name!r} is missing" for name in REQUIRED if name not in names]
+    problems += [
+        f"line {header_line}: column {name!r} stands {names.count(name)} times"
+        for name in _COLUMNS
+        if names.count(name) > 1
+    ]
+    if problems:
+        raise StudyError(
+            f"{path}: not a manifest; its first line names the columns {', '.join(REQUIRED)}", problems
+        )
+
+    drafts: list[tuple[int, dict[str, str]]] = []
+    for line, cells in rows:
+        if len(cells) > len(names) and any(cell.strip() for cell in cells[len(names) :]):
+            problems.append(
+                f"line {line}: {len(cells)} cells for {len(names)} columns; "
+                "a cell that has a separator in it needs quotes"
+            )
+            continue
+        row = {name: cell.strip() for name, cell in zip(names, cells, strict=False) if name in _COLUMNS}
+        missing = [name for name in REQUIRED if not row.get(name)]
+        if missing:
+            problems.append(f"line {line}: no {' and no '.join(missing)}")
+            continue
+        drafts.append((line, row))
+    fields = _fields(drafts, path.parent, problems)
+    if problems:
+        raise StudyError(f"{path}: {len(problems)} wrong", sorted(problems, key=_line_of))
+    if not fields:
+        raise StudyError(f"{path}: names no image; every line after the first is one field.")
+    return Manifest(fields, tuple(_unknown(names)))
+
+
+def write_manifest(path: Path | str, fields: Sequence[StudyField]) -> None:
+    """Write a manifest, whole or not at all.
+
+    Paths are written relative to the manifest where they share more with it than the root of the
+    disk, with ``/`` on every system.
+    """
+    path = Path(path)
+    columns = [*REQUIRED, "field"]
+    columns += [name for name in OPTIONAL[1:-1] if any(getattr(field, name) is not None for field in fields)]
+    columns += ["z"] if any(field.z != "max" for field in fields) else []
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(columns)
+    folder = path.parent.absolute()
+    for field in fields:
+        writer.writerow([_cell(field, name, folder) for name in columns])
+    with whole_file(path) as partial:
+        partial.write_text(text.getvalue(), "utf-8")
+
+
+def _cell(field: StudyField, column: str, folder: Path) -> str:
+    value = getattr(field, column)
+    if value is None:
+        return ""
+    if isinstance(value, Path):
+        return relative_to(value, folder)
+    if isinstance(value, Panel):
+        return value.spelled_out()
+    if column == "channels":
+        return ";".join(value)
+    return repr(value) if isinstance(value, float) else str(value)
+
+
+def relative_to(path: Path, folder: Path) -> str:
+    """Path as written into a file that lies in ``folder``: relative where that is of use."""
+    absolute = Path(os.path.normpath(Path(path).absolute()))  # links stay: they are the user's
+    try:
+        shared = Path(os.path.commonpath([absolute, folder]))
+        written = os.path.relpath(absolute, folder)
+    except ValueError:  # another drive
+        return absolute.as_posix()
+    return absolute.as_posix() if shared == Path(shared.anchor) else Path(written).as_posix()
+
+
+def resolve(text: str, folder: Path) -> Path:
+    """Path that stands in a file of ``folder``; ``\\`` separates too where it must."""
+    path = folder / text
+    if "\\" in text and not path.exists():
+        path = folder / text.replace("\\", "/")
+    return Path(os.path.normpath(path))
+
+
+def _rows(path: Path) -> Iterator[tuple[int, list[str]]]:
+    text = _text(path)
+    first = next((line for line in text.splitlines() if line.strip()), "")
+    delimiter = max(_DELIMITERS, key=first.count)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
+    before = 0
+    try:
+        for cells in reader:
+            line, before = before + 1, reader.line_num
+            if any(cell.strip() for cell in cells):
+                yield line, cells
+    except csv.Error as error:
+        raise StudyError(f"{path}: line {reader.line_num} is no CSV: {error}.") from error
+
+
+def _text(path: Path) -> str:
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise StudyError(f"{path}: cannot be read: {error.strerror}. A manifest is a CSV file.") from error
+    if content.startswith((b"\xff\xfe", b"\xfe\xff")):
+        encodings: tuple[str, ...] = ("utf-16",)
+    else:
+        encodings = _ENCODINGS
+    for encoding in encodings:
+        try:
+            text = content.decode(encoding)
+        except UnicodeDecodeError:
+            continue
+        if "\0" in text:
+            break
+        return text
+    raise StudyError(f"{path}: is not text; a manifest is a CSV file, best in UTF-8.")
+
+
+def _fields(
+    drafts: Sequence[tuple[int, dict[str, str]]], folder: Path, problems: list[str]
+) -> tuple[StudyField, ...]:
+    images = [resolve(row["image"], folder) for _, row in drafts]
+    defaults = unique_names(images, [row["panel"].partition(":")[0] for _, row in drafts])
+    fields: list[StudyField] = []
+    lines: dict[str, int] = {}
+    panels: dict[str, Panel] = {}
+    for (line, row), image, default in zip(drafts, images, defaults, strict=True):
+        try:
+            field = _field(row, image, default, folder)
+        except ValidationError as error:
+            problems += [f"line {line}: {text}" for text in in_words(error)]
+            continue
+        except InputError as error:
+            problems.append(f"line {line}: {error}")
+            continue
+        twin = lines.setdefault(field.field.casefold(), line)
+        if twin != line:
+            problems.append(f"line {line}: the field {field.field!r} stands in line {twin} already")
+            continue
+        # The same stains under the same name are one panel, in whatever order a file has them.
+        panel = panels.setdefault(field.panel.name.casefold(), field.panel)
+        if set(panel.stains) == set(field.panel.stains):
+            field = field.model_copy(update={"panel": panel})
+        fields.append(field)
+    return tuple(fields)
+
+
+def _field(row: dict[str, str], image: Path, default: str, folder: Path) -> StudyField:
+    given = row.get("channels")
+    channels = None
+    if given:
+        channels = tuple(name if name == UNUSED else canonical_stain(name) for name in split_channels(given))
+    values: dict[str, Any] = {name: row[name] for name in ("donor", "condition")}
+    for name in ("pixel_size_um", "split", "z"):
+        if row.get(name):
+            values[name] = row[name].casefold()
+    if "pixel_size_um" in values:
+        values["pixel_size_um"] = values["pixel_size_um"].replace(",", ".")
+    return StudyField(
+        image=image,
+        panel=panel_for(row["panel"], channels),
+        field=row.get("field") or default,
+        labels=resolve(row["labels"], folder) if row.get("labels") else None,
+        channels=channels,
+        **values,
+    )
+
+
+def in_words(error: ValidationError) -> list[str]:
+    """What a row has wrong, a sentence each, with the value that was given."""
+    seen = []
+    for problem in error.errors(include_url=False, include_context=False):
+        column = str(problem["loc"][0]) if problem["loc"] else "row"
+        text = f"{column} = {problem['input']!r}: {problem['msg'].removeprefix('Value error, ')}"
+        if column == "z":
+            text = f"z = {problem['input']!r}: give 'max' or the number of a plane, 0 the first"
+        if text not in seen:
+            seen.append(text)
+    return seen
+
+
+def _unknown(names: Sequence[str]) -> Iterator[str]:
+    for name in names:
+        if name and name not in _COLUMNS and not name.startswith(_REMARKS):
+            close = difflib.get_close_matches(name, _COLUMNS, n=1, cutoff=0.6)
+            hint = f"did you mean {close[0]!r}?" if close else f"call it 'note {name}' if it is for people"
+            yield f"column {name!r} means nothing here; {hint}"
+
+
+def _line_of(problem: str) -> int:
+    return int(problem.split()[1].rstrip(":"))

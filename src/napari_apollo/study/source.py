@@ -1,0 +1,155 @@
+"""What every kind of image file offers, once opened: an array with named axes that is read in parts."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from napari_apollo.errors import ApolloError, FileError, ImageError
+
+Region = tuple[slice, ...]
+"""One slice with start and stop for every axis."""
+
+_LONGEST_SIDE = 10_000_000
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What an image file says about itself.
+
+    Attributes
+    ----------
+    axes
+        A letter for each axis in the order of the array: ``Y X`` and any of ``C`` (channels), ``S``
+        (samples of a pixel), ``Z``, ``T``, ``Q`` (pages or an axis that the file does not explain).
+    shape
+        Length of each axis.
+    dtype
+        Of the pixels, in the byte order of this machine.
+    channel_names
+        As the file has them, one for each position on the channel axis; None where it names none.
+    pixel_size_um
+        ``(y, x)`` in micrometres; None where the file does not say.
+    block
+        ``(y, x)`` of what is stored, and therefore read, together.
+    """
+
+    axes: str
+    shape: tuple[int, ...]
+    dtype: np.dtype
+    channel_names: tuple[str, ...] | None = None
+    pixel_size_um: tuple[float, float] | None = None
+    block: tuple[int, int] = (1024, 1024)
+
+    def length(self, axis: str) -> int:
+        """Length of an axis; 1 where the image does not have it."""
+        return self.shape[self.axes.index(axis)] if axis in self.axes else 1
+
+
+class Source(Protocol):
+    """An image that was opened: its layout is known, its pixels are read on demand.
+
+    Sources are shared between threads and hold no open file.
+    """
+
+    path: Path
+    layout: Layout
+
+    def read(self, region: Region) -> np.ndarray:
+        """Pixels of a region, every axis kept.
+
+        Raises
+        ------
+        ImageError
+            When the file was damaged, or changed since it was opened.
+        """
+        ...
+
+
+@contextmanager
+def damage_named(path: Path, kind: type[FileError] = ImageError) -> Iterator[None]:
+    """Turn whatever a decoder raises on bytes it cannot make sense of into an error naming the file.
+
+    Decoders have no common error: a flipped byte surfaces as anything from ``KeyError`` to
+    ``MemoryError``. All of them mean the same to the user, and none is swallowed.
+
+    Raises
+    ------
+    FileError
+        Of the kind asked for, in place of any error that is not the project's own.
+    """
+    try:
+        yield
+    except ApolloError:
+        raise
+    except FileNotFoundError as error:
+        raise kind(path, "no such file.", "Correct the path; it is relative to the manifest.") from error
+    except IsADirectoryError as error:
+        raise kind(path, "is a folder.", "Name the image file itself.") from error
+    except PermissionError as error:
+        raise kind(path, "may not be read by this user.", "Change its permissions.") from error
+    except Exception as error:
+        reason = str(error).strip().splitlines()
+        raise kind(
+            path,
+            f"is damaged or of an unknown kind ({type(error).__name__}: {''.join(reason[:1])[:200]}).",
+            "Copy it again from where it came from, or save it anew as TIFF or OME-Zarr.",
+        ) from error
+
+
+class Complaints(logging.Handler):
+    """Collects what a library logs, on this thread, instead of raising it."""
+
+    def __init__(self, logger: str, level: int = logging.WARNING) -> None:
+        super().__init__(level)
+        self.messages: list[str] = []
+        self._logger = logging.getLogger(logger)
+        self._thread = threading.get_ident()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep a message of this thread."""
+        if record.thread == self._thread:
+            self.messages.append(record.getMessage())
+
+    def __enter__(self) -> Complaints:
+        self._logger.addHandler(self)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._logger.removeHandler(self)
+
+
+def check_layout(path: Path, axes: str, shape: Sequence[int], dtype: np.dtype | None) -> None:
+    """Refuse sizes and kinds of pixels that no image has, before anything is allocated.
+
+    Raises
+    ------
+    ImageError
+        Naming the size or kind.
+    """
+    if dtype is None or dtype.kind not in "uif" or dtype.itemsize > 8:
+        raise ImageError(
+            path,
+            f"pixels of kind {dtype} are not supported.",
+            "Save it as 8, 16 or 32 bit integers or floats.",
+        )
+    sizes = " x ".join(f"{axis}={length}" for axis, length in zip(axes, shape, strict=False)) or "none"
+    if len(axes) != len(shape) or min(shape, default=0) < 1 or max(shape, default=0) > _LONGEST_SIDE:
+        raise ImageError(
+            path,
+            f"declares a size of {sizes}, which cannot be.",
+            "The file is damaged; copy it again.",
+        )
+    if "Y" not in axes or "X" not in axes or len(set(axes)) != len(axes):
+        raise ImageError(
+            path,
+            f"its axes ({sizes}) are not explained.",
+            "Save it with its axes named, for example as OME-TIFF with the axes CYX.",
+        )
