@@ -302,7 +302,7 @@ def match_stains(wanted: Sequence[str], found: Sequence[str], where: str) -> tup
     Parameters
     ----------
     wanted, found
-        Stain names, any spelling.
+        Stain names, any spelling; a channel found that is ``"-"`` is not used and matches nothing.
     where
         What ``found`` was read from; named in the error.
 
@@ -316,14 +316,13 @@ def match_stains(wanted: Sequence[str], found: Sequence[str], where: str) -> tup
     PanelMismatch
         When a wanted stain is missing, or stands twice in ``found``.
     """
-    folded = [_fold(canonical_stain(stain)) for stain in found]
+    names = [stain if stain == UNUSED else canonical_stain(stain) for stain in found]
+    folded = [_fold(name) for name in names]
     positions = []
     for stain in wanted:
         hits = [i for i, own in enumerate(folded) if own == _fold(canonical_stain(stain))]
         if len(hits) != 1:
-            raise PanelMismatch(
-                [canonical_stain(s) for s in wanted], [canonical_stain(s) for s in found], where
-            )
+            raise PanelMismatch([canonical_stain(s) for s in wanted], names, where)
         positions.append(hits[0])
     return tuple(positions)
 
