@@ -231,7 +231,7 @@ def test_what_is_not_there_is_named(synthetic: SimpleNamespace) -> None:
     with pytest.raises(DataError, match=r"elsewhere.*field\.tif"):
         Canvas(store, image="elsewhere", shape=cells.shape)
     canvas = Canvas(store, image="field.tif", shape=cells.shape)
-    with pytest.raises(UnknownStain, match="CD19.*CD4"):
+    with pytest.raises(UnknownStain, match=r"CD19.*CD4"):
         canvas.layer("CD19")
     with pytest.raises(UnknownStain):
         canvas.layer("CD4", "predicted")

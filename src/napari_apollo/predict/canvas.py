@@ -13,6 +13,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import dask.array as da
@@ -304,17 +305,11 @@ class Canvas:
     def _levels(self, full: da.Array, means: tuple[np.ndarray, np.ndarray] | None) -> list[da.Array]:
         levels = [full]
         for k, shape in enumerate(level_shapes(self.shape, self.tile)[1:], start=1):
-            step = 2**k
-            if means is None or step < _FROM_MEANS:
+            if means is None or 2**k < _FROM_MEANS:
                 levels.append(halve(levels[-1], self.tile))
-                continue
-            centroid = self.placement.centroid
-            mean, area = means
-
-            def paint(region: Region, step: int = step) -> np.ndarray:
-                return paint_cells(centroid, mean, area, step, region, full.dtype)
-
-            levels.append(self._tiled(shape, full.dtype, paint))
+            else:
+                paint = partial(paint_cells, self.placement.centroid, *means, 2**k, full.dtype)
+                levels.append(self._tiled(shape, full.dtype, paint))
         return levels
 
 

@@ -40,8 +40,8 @@ def paint_cells(
     mean: np.ndarray,
     area: np.ndarray,
     step: int,
-    region: tuple[int, int, int, int],
     dtype: np.dtype[Any],
+    region: tuple[int, int, int, int],
 ) -> np.ndarray:
     """Reduced image made from one mean per cell, without its crops.
 
@@ -58,10 +58,10 @@ def paint_cells(
         (n,) area of the region, full-resolution pixels.
     step
         Full-resolution pixels per pixel of this level.
-    region
-        Rows ``y0:y1`` and columns ``x0:x1`` of this level.
     dtype
         Of the result.
+    region
+        Rows ``y0:y1`` and columns ``x0:x1`` of this level.
     """
     y0, y1, x0, x1 = region
     # Pixel (i) of a level covers full-resolution pixels i * step ... (i + 1) * step - 1.

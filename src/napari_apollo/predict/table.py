@@ -1,0 +1,73 @@
+"""Latents and scores of predicted cells, as they lie in the table of the cell store."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from napari_apollo.predict.inference import Codes
+from napari_apollo.predict.roles import ChannelRole
+
+if TYPE_CHECKING:
+    from napari_apollo.cells.store import CellStore
+
+SHARED = "shared"
+CHROMATIN_SPECIFIC = "chromatin_specific"
+SHARED_FROM = "shared_from_"
+PROTEIN_SPECIFIC = "protein_specific_"
+ERRORS = {
+    ChannelRole.RECONSTRUCTED: "reconstruction_error",
+    ChannelRole.RECONSTRUCTED_SHARED: "reconstruction_error_shared",
+}
+PREDICTED_MEAN = "predicted_mean"
+_OWN = (SHARED, CHROMATIN_SPECIFIC, *ERRORS.values(), PREDICTED_MEAN)
+UNS = "napari_apollo_predictions"
+
+
+class CellResults:
+    """Collects what is computed for cells, batch by batch, by their position in the table.
+
+    Parameters
+    ----------
+    count
+        Cells of the table; those never visited are NaN.
+    """
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+        self._latents: dict[str, np.ndarray] = {}
+        self._scores: dict[str, dict[str, np.ndarray]] = {}
+
+    def latents(self, positions: np.ndarray, codes: Codes) -> None:
+        """Take the latents of a batch."""
+        self._put(SHARED, positions, codes.chromatin.shared)
+        self._put(CHROMATIN_SPECIFIC, positions, codes.chromatin.specific)
+        for stain, latents in codes.proteins.items():
+            self._put(SHARED_FROM + stain, positions, latents.shared)
+            self._put(PROTEIN_SPECIFIC + stain, positions, latents.specific)
+
+    def score(self, name: str, stain: str, positions: np.ndarray, values: np.ndarray) -> None:
+        """Take one number per cell for a stain."""
+        column = self._scores.setdefault(name, {}).setdefault(stain, np.full(self._count, np.nan, np.float32))
+        column[positions] = values
+
+    def write(self, store: CellStore, about: dict[str, str]) -> None:
+        """Put everything into the store's table, in place of what an earlier prediction put there."""
+        table = store.table.copy()
+        for key in list(table.obsm):
+            if key in _OWN or key.startswith((SHARED_FROM, PROTEIN_SPECIFIC)):
+                del table.obsm[key]
+        for key, values in self._latents.items():
+            if values.shape[1]:
+                table.obsm[key] = values
+        for key, columns in self._scores.items():
+            table.obsm[key] = pd.DataFrame(columns, index=table.obs_names)
+        table.uns[UNS] = dict(about)
+        store.write_table(table)
+
+    def _put(self, key: str, positions: np.ndarray, values: np.ndarray) -> None:
+        if key not in self._latents:
+            self._latents[key] = np.full((self._count, values.shape[1]), np.nan, np.float32)
+        self._latents[key][positions] = values
