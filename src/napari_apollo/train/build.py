@@ -1,0 +1,52 @@
+"""From settings and cells to an untrained network."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from napari_apollo.model.modality import CHROMATIN, PROTEIN, Architecture, Modality, paper_widths
+from napari_apollo.model.network import Network
+from napari_apollo.train.sampling import step_seed
+
+_BUILD = 2**31 - 1  # the "stage" whose random numbers make the start weights
+
+
+def image_architecture(settings: Any, vocabulary: tuple[str, ...], crop_size: int) -> Architecture:
+    """Chromatin and protein images of cells.
+
+    Parameters
+    ----------
+    settings
+        The sizes, named as in ``TrainConfig``.
+    vocabulary
+        Protein stains in the order of the embedding.
+    crop_size
+        Pixels.
+
+    Raises
+    ------
+    ConfigError
+        When crop size or sizes do not go together.
+    """
+    return Architecture(
+        modalities=(
+            Modality(CHROMATIN, specific=settings.specific, conditional=settings.anchor_conditional),
+            Modality(PROTEIN, specific=settings.specific, conditional=True),
+        ),
+        vocabulary=vocabulary,
+        shared=settings.shared,
+        embedding=settings.embedding,
+        crop_size=crop_size,
+        widths=paper_widths(crop_size, settings.width, settings.head),
+        specific_maps=settings.specific_maps,
+        shared_decoders=settings.shared_decoders,
+    )
+
+
+def seeded_network(architecture: Architecture, seed: int) -> Network:
+    """Network whose start weights depend on the seed alone; torch's random numbers stay as they were."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(step_seed(seed, _BUILD, 0))
+        return Network(architecture)

@@ -1,0 +1,279 @@
+"""What the training loop sees of the cells: batches of values on the device.
+
+Crops stay integers, as acquired, and become values in [0, 1] on the device when they are used. They
+lie on the device where they fit there; else they are read ahead from the store by a thread.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+READ_AHEAD = 4
+"""Batches that wait, at most, between the reading thread and the loop."""
+
+
+@dataclass
+class View:
+    """The values of one modality in a batch.
+
+    Attributes
+    ----------
+    values
+        (p, 1, y, x) or (p, feature) float32.
+    stain
+        (p,) int64, index of the stain in the vocabulary.
+    cell
+        (p,) int64, position in the batch of the cell each value belongs to.
+    row
+        (p,) int64, row of the value in its modality, which is also its row of the specific latents.
+    """
+
+    values: Tensor
+    stain: Tensor
+    cell: Tensor
+    row: Tensor
+
+
+@dataclass
+class Batch:
+    """Cells that are used together.
+
+    Attributes
+    ----------
+    cells
+        (b,) int64, rows of the shared latents.
+    views
+        By modality; a modality that none of the cells has is absent.
+    """
+
+    cells: Tensor
+    views: dict[str, View]
+
+
+class Crops:
+    """Single-stain crops of one modality, as integers, with the limits that make them values.
+
+    Parameters
+    ----------
+    read
+        Gives crops (n, y, x), integer or float, of rows (n,) int64.
+    low, high
+        (m,) float32: intensities that become 0 and 1; equal limits give 0 everywhere.
+    dtype
+        Of the crops.
+    """
+
+    def __init__(
+        self,
+        read: Callable[[np.ndarray], np.ndarray],
+        low: np.ndarray,
+        high: np.ndarray,
+        dtype: np.dtype,
+    ) -> None:
+        self._read = read
+        span = np.asarray(high, np.float64) - np.asarray(low, np.float64)
+        self.low = np.asarray(low, np.float32)
+        # Where the limits are equal, dividing by infinity gives 0.
+        self.span = np.where(span > 0, span, np.inf).astype(np.float32)
+        self.dtype = np.dtype(dtype)
+        self._resident: tuple[Tensor, Tensor, Tensor] | None = None
+
+    def __len__(self) -> int:
+        return len(self.low)
+
+    def to_device(self, device: torch.device, chunk: int = 4096) -> None:
+        """Bring all crops onto the device; ``take`` then reads nothing from the store."""
+        parts = [
+            _as_tensor(self._read(np.arange(start, min(start + chunk, len(self)))))
+            for start in range(0, len(self), chunk)
+        ]
+        self._resident = (
+            torch.cat(parts).to(device),
+            torch.from_numpy(self.low).to(device),
+            torch.from_numpy(self.span).to(device),
+        )
+
+    @property
+    def resident(self) -> bool:
+        """Whether all crops lie on the device."""
+        return self._resident is not None
+
+    def fetch(self, rows: np.ndarray) -> tuple[Tensor, Tensor, Tensor]:
+        """Crops of rows from the store, with low and span, on the processor."""
+        return (
+            _as_tensor(self._read(rows)),
+            torch.from_numpy(self.low[rows]),
+            torch.from_numpy(self.span[rows]),
+        )
+
+    def take(self, rows: Tensor) -> Tensor:
+        """Values (n, 1, y, x) of resident rows (n,) int64."""
+        assert self._resident is not None
+        crops, low, span = (part.index_select(0, rows) for part in self._resident)
+        return to_values(crops, low, span)
+
+
+def to_values(crops: Tensor, low: Tensor, span: Tensor) -> Tensor:
+    """Values (n, 1, y, x) float32 in [0, 1] of crops (n, y, x) as acquired."""
+    if crops.dtype == torch.int16:  # uint16 seen through torch, which cannot select from uint16
+        crops = crops.to(torch.int32).bitwise_and(0xFFFF)
+    values = crops.to(torch.float32)
+    values = (values - low[:, None, None]) / span[:, None, None]
+    return values.clamp_(0.0, 1.0).unsqueeze(1)
+
+
+def _as_tensor(crops: np.ndarray) -> Tensor:
+    crops = np.ascontiguousarray(crops)
+    if crops.dtype == np.uint16:
+        crops = crops.view(np.int16)
+    elif crops.dtype not in (np.uint8, np.float32):
+        crops = crops.astype(np.float32)
+    return torch.from_numpy(crops)
+
+
+@dataclass
+class Observed:
+    """One modality of all cells.
+
+    Attributes
+    ----------
+    crops
+        Its values, (m) rows.
+    rows
+        (cell, k) int64: rows of each cell, -1 where there are fewer than k.
+    stain
+        (m,) int64, index in the vocabulary (0 where the modality is unconditional).
+    """
+
+    crops: Crops
+    rows: np.ndarray
+    stain: np.ndarray
+
+
+class CellData:
+    """Cells with all their modalities.
+
+    Parameters
+    ----------
+    observed
+        By name of the modality.
+    device
+        Where batches are wanted.
+    """
+
+    def __init__(self, observed: Mapping[str, Observed], device: torch.device) -> None:
+        self.observed = dict(observed)
+        self.device = device
+
+    @property
+    def n_cells(self) -> int:
+        """Number of cells."""
+        return len(next(iter(self.observed.values())).rows)
+
+    def n_rows(self, modality: str) -> int:
+        """Number of values that a modality has over all cells."""
+        return len(self.observed[modality].crops)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all crops, were they on the device."""
+        return sum(
+            len(own.crops) * own.crops.dtype.itemsize * int(np.prod(self.crop_shape(name)))
+            for name, own in self.observed.items()
+        )
+
+    def crop_shape(self, modality: str) -> tuple[int, ...]:
+        """Shape of one crop."""
+        return self.observed[modality].crops.fetch(np.zeros(1, np.int64))[0].shape[1:]
+
+    def to_device(self) -> None:
+        """Bring all crops onto the device."""
+        for own in self.observed.values():
+            own.crops.to_device(self.device)
+
+    def batches(self, plan: Sequence[np.ndarray]) -> Iterator[Batch]:
+        """Batches of the cells that a plan names, in its order."""
+        if all(own.crops.resident for own in self.observed.values()):
+            return (self._resident_batch(cells) for cells in plan)
+        return self._streamed(plan)
+
+    def _selection(self, cells: np.ndarray) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+        """For each modality: rows, and position in the batch of the cells they belong to."""
+        selection = {}
+        for name, own in self.observed.items():
+            rows = own.rows[cells]
+            position, column = np.nonzero(rows >= 0)
+            if len(position):
+                selection[name] = (rows[position, column], position)
+        return selection
+
+    def _resident_batch(self, cells: np.ndarray) -> Batch:
+        views = {}
+        for name, (rows, position) in self._selection(cells).items():
+            row = self._tensor(rows)
+            stain = self._tensor(self.observed[name].stain[rows])
+            views[name] = View(self.observed[name].crops.take(row), stain, self._tensor(position), row)
+        return Batch(self._tensor(cells), views)
+
+    def _streamed(self, plan: Sequence[np.ndarray]) -> Iterator[Batch]:
+        def read(cells: np.ndarray) -> tuple[np.ndarray, dict]:
+            return cells, {
+                name: (rows, position, self.observed[name].crops.fetch(rows))
+                for name, (rows, position) in self._selection(cells).items()
+            }
+
+        for cells, parts in _read_ahead(read, plan, READ_AHEAD):
+            views = {}
+            for name, (rows, position, fetched) in parts.items():
+                values = to_values(*(part.to(self.device, non_blocking=True) for part in fetched))
+                stain = self._tensor(self.observed[name].stain[rows])
+                views[name] = View(values, stain, self._tensor(position), self._tensor(rows))
+            yield Batch(self._tensor(cells), views)
+
+    def _tensor(self, values: np.ndarray) -> Tensor:
+        return torch.from_numpy(np.ascontiguousarray(values, np.int64)).to(self.device, non_blocking=True)
+
+
+def _read_ahead(
+    read: Callable[[np.ndarray], tuple[np.ndarray, dict]], plan: Sequence[np.ndarray], depth: int
+) -> Iterator[tuple[np.ndarray, dict]]:
+    """Results of ``read`` in order, computed by a thread at most ``depth`` ahead."""
+    waiting: queue.Queue = queue.Queue(depth)
+    stopped = threading.Event()
+    end = object()
+
+    def put(item: object) -> None:
+        while not stopped.is_set():
+            try:
+                waiting.put(item, timeout=0.1)
+            except queue.Full:
+                continue
+            return
+
+    def work() -> None:
+        try:
+            for cells in plan:
+                if stopped.is_set():
+                    return
+                put(read(cells))
+            put(end)
+        except Exception as error:  # noqa: BLE001 - handed over to the loop, which raises it
+            put(error)
+
+    thread = threading.Thread(target=work, name="read-ahead", daemon=True)
+    thread.start()
+    try:
+        while (item := waiting.get()) is not end:
+            if isinstance(item, Exception):
+                raise item
+            yield item
+    finally:
+        stopped.set()
+        thread.join()

@@ -1,0 +1,82 @@
+"""How much memory a training takes, worked out before it starts."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+import torch
+
+from napari_apollo.model.network import Network
+from napari_apollo.train.data import CellData
+
+_FALLBACK = 4e9  # bytes taken to be free where the system does not say
+
+
+@dataclass(frozen=True)
+class MemoryPlan:
+    """What lies where.
+
+    Attributes
+    ----------
+    resident
+        Whether all crops go onto the device.
+    crops, latents, network
+        Bytes of the crops; of latents with the moments of their optimiser; of weights, gradients
+        and moments.
+    limit
+        Bytes allowed for the crops.
+    """
+
+    resident: bool
+    crops: int
+    latents: int
+    network: int
+    limit: float
+
+    def in_words(self) -> str:
+        """For the user, before the job starts."""
+        where = "kept on the device" if self.resident else "read from the store, batch by batch"
+        others = f"latents {_size(self.latents)}; networks {_size(self.network)}"
+        return f"crops {_size(self.crops)}, {where}; {others}"
+
+
+def plan_memory(
+    training: CellData, validation: CellData, network: Network, memory_gb: float = 0
+) -> MemoryPlan:
+    """Decide whether the crops go onto the device.
+
+    Parameters
+    ----------
+    training, validation
+        All cells that are used.
+    network
+        What is trained.
+    memory_gb
+        GB (10^9 bytes) allowed for crops; 0 allows half of what is free.
+    """
+    limit = memory_gb * 1e9 or free_memory(training.device) / 2
+    crops = training.nbytes + validation.nbytes
+    architecture = network.architecture
+    numbers = training.n_cells * architecture.shared + sum(
+        training.n_rows(modality.name) * modality.specific for modality in architecture.modalities
+    )
+    weights = sum(parameter.numel() for parameter in network.parameters())
+    return MemoryPlan(crops <= limit, crops, 4 * 3 * numbers, 4 * 4 * weights, limit)
+
+
+def free_memory(device: torch.device) -> float:
+    """Bytes free on a device; the system's memory for a processor or an Apple GPU."""
+    if device.type == "cuda":
+        return float(torch.cuda.mem_get_info(device)[0])
+    names = getattr(os, "sysconf_names", {})
+    if "SC_AVPHYS_PAGES" not in names:
+        return _FALLBACK
+    return float(os.sysconf("SC_AVPHYS_PAGES")) * os.sysconf("SC_PAGE_SIZE")
+
+
+def _size(number: float) -> str:
+    for unit, factor in (("GB", 1e9), ("MB", 1e6)):
+        if number >= factor:
+            return f"{number / factor:.1f} {unit}"
+    return f"{number / 1e3:.0f} kB"

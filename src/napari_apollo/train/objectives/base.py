@@ -1,0 +1,126 @@
+"""What the loop asks of an objective, and where objectives are found by name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, ClassVar, Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from napari_apollo.errors import ConfigError
+from napari_apollo.model.network import Network
+from napari_apollo.train.data import Batch, CellData
+
+
+class Stage(Protocol):
+    """A part of a training with its own parameters and losses."""
+
+    name: str
+    title: str
+    epochs: int
+    patience: int
+    losses: tuple[str, ...]
+    """Names of what ``step`` gives, ``total`` first."""
+    network_parameters: list[nn.Parameter]
+    watches_validation: bool
+    """Whether stopping looks at ``validate``, else at the training loss."""
+
+    def prepare(self) -> None:
+        """Set training and evaluation modes; called at the start and after each validation."""
+
+    def step(self, batch: Batch, rate_scale: float) -> Tensor:
+        """Learn from one batch; the losses (k,), detached, on the device."""
+
+    def validate(self, batches: Iterable[Batch]) -> dict[str, float]:
+        """Losses on cells that are not learnt from; ``criterion`` is the one that counts."""
+
+    def tensors(self) -> dict[str, Tensor]:
+        """State of optimisers and latents, to go on from."""
+
+    def load(self, tensors: Mapping[str, Tensor]) -> None:
+        """Go on from what ``tensors`` gave."""
+
+
+class Objective(Protocol):
+    """A way of training: a sequence of stages over one network."""
+
+    name: ClassVar[str]
+    one_protein: ClassVar[bool]
+    """Whether a cell is trained with one of its proteins instead of all."""
+    stages: Sequence[Stage]
+
+
+OBJECTIVES: dict[str, Any] = {}
+"""By name, classes that are made of a network, its training cells and settings."""
+
+
+def get_objective(name: str, network: Network, data: CellData, settings: Any) -> Objective:
+    """Objective of a name over a network and its training cells.
+
+    Raises
+    ------
+    ConfigError
+        When there is none of that name.
+    """
+    objective: Objective = _find(name)(network, data, settings)
+    return objective
+
+
+def one_protein(name: str) -> bool:
+    """Whether the objective of that name trains a cell with one of its proteins."""
+    return bool(_find(name).one_protein)
+
+
+def _find(name: str) -> Any:
+    if name not in OBJECTIVES:
+        raise ConfigError(f"objective = {name!r}: {', '.join(OBJECTIVES)} would do.")
+    return OBJECTIVES[name]
+
+
+def reconstruction_loss(
+    network: Network, modality: str, decoded: Tensor, target: Tensor, kind: str
+) -> Tensor:
+    """Mean loss over batch and pixels between what a decoder gave and the values.
+
+    Parameters
+    ----------
+    network, modality
+        Say which activation belongs to ``decoded``.
+    decoded
+        (n, ...) before the activation.
+    target
+        (n, ...) values; in [0, 1] for ``bce``.
+    kind
+        ``"bce"``: binary cross entropy of logits with soft targets; ``"mse"``; ``"mae"``.
+    """
+    if kind == "bce":
+        return functional.binary_cross_entropy_with_logits(decoded, target)
+    values = network.activate(modality, decoded)
+    return functional.mse_loss(values, target) if kind == "mse" else functional.l1_loss(values, target)
+
+
+def adam(parameters: list[nn.Parameter], rate: float) -> torch.optim.Adam:
+    """Adam with its default momenta, as the reference uses it; fused into one kernel."""
+    return torch.optim.Adam(parameters, lr=rate, fused=True)
+
+
+def adam_tensors(optimiser: torch.optim.Optimizer, parameters: Sequence[nn.Parameter]) -> dict[str, Tensor]:
+    """Moments and steps of an optimiser by position of the parameter."""
+    return {
+        f"{index}.{name}": value
+        for index, parameter in enumerate(parameters)
+        for name, value in optimiser.state.get(parameter, {}).items()
+    }
+
+
+def load_adam(
+    optimiser: torch.optim.Optimizer, parameters: Sequence[nn.Parameter], tensors: Mapping[str, Tensor]
+) -> None:
+    """Put moments and steps back that ``adam_tensors`` gave."""
+    for key, value in tensors.items():
+        index, name = key.split(".", 1)
+        parameter = parameters[int(index)]
+        # Adam keeps its step counts where the parameter is when it is fused.
+        optimiser.state[parameter][name] = value.to(parameter.device).clone()

@@ -1,0 +1,348 @@
+"""The objective of the paper: latents first, encoders afterwards.
+
+Step 1 has no encoders. Each cell owns a shared vector and one for each modality; they are moved by
+gradient descent together with the decoders, under noise of unit variance and a small penalty. Step 2
+freezes both and trains encoders to give the vectors that the cells have. After Zhang, Shivashankar and
+Uhler (Nature Computational Science, 2026); every number is a setting, and the preset ``paper`` holds
+those of the reference.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import ClassVar, Protocol
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from napari_apollo.model.network import Network
+from napari_apollo.train.data import Batch, CellData, View
+from napari_apollo.train.latents import LatentTable
+from napari_apollo.train.objectives.base import (
+    OBJECTIVES,
+    adam,
+    adam_tensors,
+    load_adam,
+    reconstruction_loss,
+)
+
+
+class TwoStepSettings(Protocol):
+    """The settings that this objective reads; their meaning is told in ``TrainConfig``."""
+
+    @property
+    def loss(self) -> str: ...
+    @property
+    def noise(self) -> float: ...
+    @property
+    def penalty(self) -> float: ...
+    @property
+    def decoder_rate(self) -> float: ...
+    @property
+    def latent_rate(self) -> float: ...
+    @property
+    def encoder_rate(self) -> float: ...
+    @property
+    def latent_epochs(self) -> int: ...
+    @property
+    def encoder_epochs(self) -> int: ...
+    @property
+    def latent_patience(self) -> int: ...
+    @property
+    def encoder_patience(self) -> int: ...
+    @property
+    def dense_latents(self) -> bool: ...
+    @property
+    def regression_weight(self) -> float: ...
+    @property
+    def reconstruction_weight(self) -> float: ...
+    @property
+    def tune_decoders(self) -> bool: ...
+
+
+class TwoStep:
+    """Latent optimisation, then encoders.
+
+    Parameters
+    ----------
+    network
+        Its decoders are trained in the first stage, its encoders in the second.
+    data
+        The training cells, one value a modality and cell.
+    settings
+        See ``TrainConfig``.
+    """
+
+    name: ClassVar[str] = "two-step"
+    one_protein: ClassVar[bool] = True
+
+    def __init__(self, network: Network, data: CellData, settings: TwoStepSettings) -> None:
+        def table(rows: int, length: int) -> LatentTable:
+            return LatentTable(
+                rows, length, rate=settings.latent_rate, device=data.device, dense=settings.dense_latents
+            )
+
+        self.shared = table(data.n_cells, network.architecture.shared)
+        self.specific = {
+            modality.name: table(data.n_rows(modality.name), modality.specific)
+            for modality in network.architecture.modalities
+            if modality.specific
+        }
+        self.stages = (
+            LatentStage(network, settings, self.shared, self.specific),
+            EncoderStage(network, settings, self.shared, self.specific),
+        )
+
+
+class LatentStage:
+    """Step 1: the vectors of the cells and the decoders, together."""
+
+    name = "latents"
+    title = "Step 1: latents and decoders"
+    watches_validation = False
+
+    def __init__(
+        self,
+        network: Network,
+        settings: TwoStepSettings,
+        shared: LatentTable,
+        specific: Mapping[str, LatentTable],
+    ) -> None:
+        self.epochs = settings.latent_epochs
+        self.patience = settings.latent_patience
+        self._network = network
+        self._settings = settings
+        self._shared = shared
+        self._specific = specific
+        self.losses = (
+            "total",
+            *(f"{name}_full" for name in network.decoders),
+            *(f"{name}_shared" for name in network.shared_decoders),
+            "penalty",
+        )
+        decoders = [p for module in network.decoding_modules() for p in module.parameters()]
+        stains = list(network.stains.parameters()) if network.stains is not None else []
+        self.network_parameters = [*decoders, *stains]
+        # The reference's embedding moves with the latents, at their rate.
+        self._optimiser = adam(decoders, settings.decoder_rate)
+        if stains:
+            self._optimiser.add_param_group({"params": stains, "lr": settings.latent_rate})
+        self._rates = [group["lr"] for group in self._optimiser.param_groups]
+
+    def prepare(self) -> None:
+        """Decoders learn, encoders do not."""
+        self._network.requires_grad_(False)
+        self._network.train()
+        for parameter in self.network_parameters:
+            parameter.requires_grad_(True)
+
+    def step(self, batch: Batch, rate_scale: float) -> Tensor:
+        """One step of all optimisers on the summed loss."""
+        shared = self._shared.gather(batch.cells)
+        specific = {
+            name: self._specific[name].gather(view.row)
+            for name, view in batch.views.items()
+            if name in self._specific
+        }
+        losses = self._losses(batch, shared, specific)
+        total = torch.stack(losses).sum()
+        for group, rate in zip(self._optimiser.param_groups, self._rates, strict=True):
+            group["lr"] = rate * rate_scale
+        self._optimiser.zero_grad(set_to_none=True)
+        total.backward()
+        self._optimiser.step()
+        assert shared.grad is not None
+        self._shared.update(batch.cells, shared.grad, scale=rate_scale)
+        for name, leaf in specific.items():
+            assert leaf.grad is not None
+            self._specific[name].update(batch.views[name].row, leaf.grad, scale=rate_scale)
+        return torch.stack([total, *losses]).detach()
+
+    def _losses(self, batch: Batch, shared: Tensor, specific: Mapping[str, Tensor]) -> list[Tensor]:
+        noise, network = self._settings.noise, self._network
+        # One draw for each block and use of the cell; the same noisy shared vector feeds every decoder.
+        noisy = shared + noise * torch.randn_like(shared)
+        full, alone = [], []
+        for name in network.decoders:
+            view = batch.views[name]
+            own = specific[name] + noise * torch.randn_like(specific[name])
+            decoded = network.decode(name, noisy.index_select(0, view.cell), own, view.stain)
+            full.append(self._reconstruction(name, decoded, view))
+        for name in network.shared_decoders:
+            view = batch.views[name]
+            decoded = network.decode(name, noisy.index_select(0, view.cell), None, view.stain)
+            alone.append(self._reconstruction(name, decoded, view))
+        blocks = [shared, *specific.values()]
+        norms = torch.stack([block.norm(dim=1).mean() / block.shape[1] for block in blocks])
+        return [*full, *alone, self._settings.penalty * norms.sum()]
+
+    def _reconstruction(self, name: str, decoded: Tensor, view: View) -> Tensor:
+        return reconstruction_loss(self._network, name, decoded, view.values, self._settings.loss)
+
+    def validate(self, batches: Iterable[Batch]) -> dict[str, float]:
+        """Nothing: cells without latents cannot be judged before there are encoders."""
+        return {}
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Latents with their moments, and the decoders' optimiser."""
+        return {
+            **_prefixed("shared", self._shared.tensors()),
+            **{
+                key: value
+                for name, table in self._specific.items()
+                for key, value in _prefixed(f"specific.{name}", table.tensors()).items()
+            },
+            **_prefixed("adam", adam_tensors(self._optimiser, self.network_parameters)),
+        }
+
+    def load(self, tensors: Mapping[str, Tensor]) -> None:
+        """Go on from what ``tensors`` gave."""
+        self._shared.load(_under("shared", tensors))
+        for name, table in self._specific.items():
+            table.load(_under(f"specific.{name}", tensors))
+        load_adam(self._optimiser, self.network_parameters, _under("adam", tensors))
+
+
+class EncoderStage:
+    """Step 2: encoders that give the vectors which step 1 found.
+
+    The reference regresses on the vectors alone. With a ``reconstruction_weight`` the encoders are
+    also asked that what they give decodes to the cell's images: each modality from both its latents,
+    from its shared latent alone, and every other modality from that same shared latent, which is how
+    the model will be used.
+    """
+
+    name = "encoders"
+    title = "Step 2: encoders"
+    watches_validation = True
+
+    def __init__(
+        self,
+        network: Network,
+        settings: TwoStepSettings,
+        shared: LatentTable,
+        specific: Mapping[str, LatentTable],
+    ) -> None:
+        self.epochs = settings.encoder_epochs
+        self.patience = settings.encoder_patience
+        self._network = network
+        self._settings = settings
+        self._shared = shared
+        self._specific = specific
+        self._reconstructs = settings.reconstruction_weight > 0
+        self.losses = (
+            "total",
+            *(f"{name}_regression" for name in network.encoders),
+            *((f"{name}_decoded" for name in network.encoders) if self._reconstructs else ()),
+        )
+        self.network_parameters = list(network.encoders.parameters())
+        self._optimiser = adam(self.network_parameters, settings.encoder_rate)
+        if settings.tune_decoders:
+            decoders = [p for module in network.decoding_modules() for p in module.parameters()]
+            self.network_parameters = [*self.network_parameters, *decoders]
+            self._optimiser.add_param_group({"params": decoders, "lr": settings.decoder_rate})
+        self._rates = [group["lr"] for group in self._optimiser.param_groups]
+
+    def prepare(self) -> None:
+        """Encoders learn; decoders are frozen unless they may move."""
+        self._network.requires_grad_(False)
+        self._network.eval()
+        for parameter in self.network_parameters:
+            parameter.requires_grad_(True)
+        self._network.encoders.train()
+        if self._settings.tune_decoders:
+            self._network.decoders.train()
+            self._network.shared_decoders.train()
+
+    def step(self, batch: Batch, rate_scale: float) -> Tensor:
+        """One step of the encoders' optimiser."""
+        settings = self._settings
+        regressions, decoded = [], []
+        for name, view in batch.views.items():
+            code = self._network.encode(name, view.values, view.stain)
+            target = self._shared.values.index_select(0, batch.cells.index_select(0, view.cell))
+            loss = functional.mse_loss(code.shared, target)
+            if code.specific is not None:
+                loss = loss + functional.mse_loss(
+                    code.specific, self._specific[name].values.index_select(0, view.row)
+                )
+            regressions.append(settings.regression_weight * loss)
+            if self._reconstructs:
+                parts = self._decoded(batch, name, code.shared, code.specific)
+                decoded.append(settings.reconstruction_weight * torch.stack(list(parts.values())).sum())
+        total = torch.stack([*regressions, *decoded]).sum()
+        for group, rate in zip(self._optimiser.param_groups, self._rates, strict=True):
+            group["lr"] = rate * rate_scale
+        self._optimiser.zero_grad(set_to_none=True)
+        total.backward()
+        self._optimiser.step()
+        return torch.stack([total, *regressions, *decoded]).detach()
+
+    def _decoded(self, batch: Batch, name: str, shared: Tensor, specific: Tensor | None) -> dict[str, Tensor]:
+        """Losses of everything that one modality's latents decode to.
+
+        Views of a batch hold its cells in the same order, one value a cell, so that the latent of
+        one modality stands beside the value of another.
+        """
+        network, loss = self._network, self._settings.loss
+        view = batch.views[name]
+        losses = {}
+        if specific is not None:
+            decoded = network.decode(name, shared, specific, view.stain)
+            losses["full"] = reconstruction_loss(network, name, decoded, view.values, loss)
+        for other in network.shared_decoders:
+            target = batch.views[other]
+            decoded = network.decode(other, shared, None, target.stain)
+            key = "shared" if other == name else f"to_{other}"
+            losses[key] = reconstruction_loss(network, other, decoded, target.values, loss)
+        return losses
+
+    @torch.no_grad()
+    def validate(self, batches: Iterable[Batch]) -> dict[str, float]:
+        """Reconstruction of validation cells through the encoders, by the training loss.
+
+        ``criterion`` adds, over the modalities, the loss of the full reconstruction and, where there
+        are shared-only decoders, of the prediction of each modality from every other one.
+        """
+        self._network.eval()
+        sums: dict[str, Tensor] = {}
+        cells = 0
+        for batch in batches:
+            cells += len(batch.cells)
+            for name, view in batch.views.items():
+                code = self._network.encode(name, view.values, view.stain)
+                for key, loss in self._decoded(batch, name, code.shared, code.specific).items():
+                    key = f"{name}_{key}"
+                    sums[key] = sums.get(key, torch.zeros_like(loss)) + loss * len(batch.cells)
+        means = {key: float(value) / cells for key, value in sums.items()}
+        # What the shared latent makes of its own modality counts only where nothing else makes it.
+        aside = {f"{name}_shared" for name in self._network.decoders}
+        return {**means, "criterion": sum(value for key, value in means.items() if key not in aside)}
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The optimiser, and the vectors that are regressed on."""
+        return {
+            "shared": self._shared.values,
+            **{f"specific.{name}": table.values for name, table in self._specific.items()},
+            **_prefixed("adam", adam_tensors(self._optimiser, self.network_parameters)),
+        }
+
+    def load(self, tensors: Mapping[str, Tensor]) -> None:
+        """Go on from what ``tensors`` gave."""
+        self._shared.values.copy_(tensors["shared"])
+        for name, table in self._specific.items():
+            table.values.copy_(tensors[f"specific.{name}"])
+        load_adam(self._optimiser, self.network_parameters, _under("adam", tensors))
+
+
+def _prefixed(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {f"{prefix}.{name}": value for name, value in tensors.items()}
+
+
+def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    start = f"{prefix}."
+    return {name.removeprefix(start): value for name, value in tensors.items() if name.startswith(start)}
+
+
+OBJECTIVES[TwoStep.name] = TwoStep

@@ -1,0 +1,193 @@
+"""Training, from a cell store to a model in a run folder."""
+
+from __future__ import annotations
+
+import platform
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from napari_apollo import __version__
+from napari_apollo.cells import CellStore
+from napari_apollo.errors import Cancelled, RunError
+from napari_apollo.model.apollo import Apollo
+from napari_apollo.model.card import HeldOut, ModelCard
+from napari_apollo.model.device import describe_device, pick_device
+from napari_apollo.model.network import Network
+from napari_apollo.progress import Progress, ShouldStop, Step, never, silent
+from napari_apollo.train.build import image_architecture, seeded_network
+from napari_apollo.train.config import TrainConfig
+from napari_apollo.train.data import CellData
+from napari_apollo.train.dataset import TEST, TRAIN, VALIDATION, Dataset, open_dataset
+from napari_apollo.train.folder import RunFolder
+from napari_apollo.train.keeper import Keeper
+from napari_apollo.train.loop import Loop, own_random_numbers
+from napari_apollo.train.memory import plan_memory
+from napari_apollo.train.objectives import get_objective, one_protein
+from napari_apollo.train.sampling import step_seed
+from napari_apollo.train.scores import score_model
+
+if TYPE_CHECKING:
+    from napari_apollo.train.run import Run
+
+_LATENTS = 2**31 - 2  # the "stage" whose random numbers make the first latents
+
+
+def train(
+    store: CellStore | Path | str,
+    config: TrainConfig,
+    *,
+    progress: Progress = silent,
+    should_stop: ShouldStop = never,
+) -> Run:
+    """Train a model in this process.
+
+    Parameters
+    ----------
+    store
+        A cell store, or its path.
+    config
+        Settings; ``config.output`` is the run folder that is written.
+
+    Returns
+    -------
+    Run
+        The finished run; ``run.model()`` is the model.
+
+    Raises
+    ------
+    RunError
+        When the run folder exists and ``overwrite`` is not set.
+    DataError
+        When the cells cannot be learnt from; see ``open_dataset``.
+    ConfigError
+        When settings do not go with cells or machine.
+    TrainingFailed
+        When a loss is not finite.
+    Cancelled
+        When ``should_stop`` says so.
+    """
+    from napari_apollo.train.run import Run
+    from napari_apollo.train.worker import execute
+
+    cells = store if isinstance(store, CellStore) else CellStore.open(store)
+    folder = prepare_folder(cells.path, config)
+    execute(folder, cells, config, progress, should_stop)
+    return Run(folder.path)
+
+
+def prepare_folder(store: Path, config: TrainConfig) -> RunFolder:
+    """Make a run folder with its settings.
+
+    Raises
+    ------
+    RunError
+        When it exists and may not be replaced, or is something else than a run folder.
+    """
+    folder = RunFolder(config.output)
+    if folder.path.exists():
+        if any(folder.path.iterdir()) and not folder.config_file.exists():
+            raise RunError(folder.path, "exists and is no run folder.", "Name another place.")
+        if folder.config_file.exists() and not config.overwrite:
+            raise RunError(
+                folder.path, "holds a run already.", "Name another place, or allow to overwrite it."
+            )
+        shutil.rmtree(folder.path)
+    folder.path.mkdir(parents=True)
+    folder.write_config(store, config)
+    return folder
+
+
+def train_into(
+    folder: RunFolder,
+    store: CellStore,
+    config: TrainConfig,
+    *,
+    progress: Progress,
+    should_stop: ShouldStop,
+) -> Apollo:
+    """Train and write checkpoints, previews and the model into a run folder."""
+    device = pick_device(config.device)
+    if config.threads:
+        torch.set_num_threads(config.threads)
+    progress(Step("Device", detail=describe_device(device)))
+    dataset = open_dataset(store, config)
+    progress(Step("Cells", detail=_in_words(dataset)))
+    architecture = image_architecture(config, dataset.vocabulary, store.crop_size)
+    network = seeded_network(architecture, config.seed).to(device)
+    every_protein = not one_protein(config.objective)
+    training = dataset.cells(TRAIN, device, every_protein=every_protein)
+    validation = dataset.cells(VALIDATION, device, every_protein=every_protein)
+    _place(training, validation, network, config, progress)
+    with own_random_numbers(device):
+        torch.manual_seed(step_seed(config.seed, _LATENTS, 0))
+        objective = get_objective(config.objective, network, training, config)
+    chosen = dataset.split.cells(TRAIN)
+    keeper = Keeper(folder, network, objective, config, validation)
+    loop = Loop(
+        network,
+        objective,
+        training,
+        validation,
+        config,
+        names=lambda cell: dataset.cell_name(int(chosen[cell])),
+        after_epoch=keeper.after_epoch,
+        before_next=keeper.before_next,
+    )
+    loop.run(progress, should_stop)
+    model = Apollo(network, _card(dataset, network, config), device)
+    progress(Step("Scoring held-out cells"))
+    scores = score_model(model, dataset)
+    model.card = model.card.model_copy(update={"scores": scores})
+    model.save(folder.model, overwrite=True)
+    return model
+
+
+def _place(
+    training: CellData, validation: CellData, network: Network, config: TrainConfig, progress: Progress
+) -> None:
+    """Bring crops onto the device where they fit, and say how much memory the job takes."""
+    plan = plan_memory(training, validation, network, config.memory_gb)
+    progress(Step("Memory", detail=plan.in_words()))
+    if plan.resident:
+        training.to_device()
+        validation.to_device()
+
+
+def _in_words(dataset: Dataset) -> str:
+    counts = dataset.split.counts()
+    held = ", ".join(dataset.split.test[:5]) + (", ..." if len(dataset.split.test) > 5 else "")
+    words = (
+        f"{counts[TRAIN]} to learn from, {counts[VALIDATION]} to decide when to stop, "
+        f"{counts[TEST]} held out for the test (by {dataset.split.by}: {held})"
+    )
+    if dataset.split.by == "region":
+        words += "; there are too few fields to hold any out whole, so scores say nothing of new ones"
+    return words
+
+
+def _card(dataset: Dataset, network: Network, config: TrainConfig) -> ModelCard:
+    split = dataset.split
+    return ModelCard(
+        architecture=network.architecture,
+        panels=tuple(dataset.panels.values()),
+        normalisation=dataset.store.normalisation.model_dump(mode="json"),
+        pixel_size_um=dataset.store.pixel_size_um,
+        objective=config.objective,
+        training=config.model_dump(mode="json", exclude={"output", "overwrite"}),
+        fingerprint=dataset.fingerprint(),
+        held_out=HeldOut(by=split.by, test=split.test, validation=split.validation, cells=split.counts()),
+        versions={
+            "napari-apollo": __version__,
+            "torch": torch.__version__,
+            "numpy": np.__version__,
+            "python": platform.python_version(),
+        },
+        licence=config.licence,
+    )
+
+
+__all__ = ["Cancelled", "prepare_folder", "train", "train_into"]

@@ -1,0 +1,217 @@
+"""A training that goes on in another process, watched through its folder."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from napari_apollo import errors
+from napari_apollo.cells import CellStore
+from napari_apollo.errors import ApolloError, Cancelled, RunError, TrainingFailed
+from napari_apollo.model.apollo import Apollo
+from napari_apollo.progress import Progress, ShouldStop, Step, never, silent
+from napari_apollo.train.config import TrainConfig
+from napari_apollo.train.folder import RunFolder, RunStatus, now, process_lives
+from napari_apollo.train.operation import prepare_folder
+
+SILENCE = 30.0
+"""Seconds without a heartbeat after which a process counts as dead; it shows life every second."""
+
+_POLL = 0.2  # seconds between two looks at the folder
+
+# Children of this process, so that they are waited for and do not stay as zombies.
+_children: dict[Path, subprocess.Popen[bytes]] = {}
+
+
+class Run:
+    """A training, under way or over, known by its folder alone.
+
+    Any process can open it: the one that started it, a napari opened later, a notebook.
+
+    Parameters
+    ----------
+    folder
+        The run folder.
+
+    Raises
+    ------
+    RunError
+        When it is no run folder.
+
+    Examples
+    --------
+    >>> run = start_run("lymph.cells.zarr", TrainConfig(output="lymph.run"))  # doctest: +SKIP
+    >>> run.wait(print)  # doctest: +SKIP
+    >>> run.model().card.scores  # doctest: +SKIP
+    """
+
+    def __init__(self, folder: Path | str) -> None:
+        self._folder = RunFolder(folder)
+        self.store, self.config = self._folder.read_config()
+
+    @property
+    def folder(self) -> Path:
+        """Where the run is kept."""
+        return self._folder.path
+
+    def status(self) -> RunStatus:
+        """Where it stands; a process that died without a word is ``failed``, with its last words."""
+        status = self._folder.read_status()
+        if status.over or self._lives(status):
+            return status
+        status = self._folder.read_status()  # it may have ended between the two looks
+        if status.over:
+            return status
+        words = self._folder.last_words()
+        return status.model_copy(
+            update={
+                "state": "failed",
+                "error": TrainingFailed.__name__,
+                "message": f"The training process ({status.pid}) died without ending the run."
+                + (f" Its last words:\n{words}" if words else " It left no words."),
+            }
+        )
+
+    @property
+    def alive(self) -> bool:
+        """Whether its process is at work."""
+        status = self._folder.read_status()
+        return not status.over and self._lives(status)
+
+    def metrics(self) -> pd.DataFrame:
+        """One row an epoch: ``stage, epoch, seconds, cells, training.*, validation.*, improved``."""
+        return self._folder.read_metrics()
+
+    def model(self, device: str = "cpu") -> Apollo:
+        """The trained model.
+
+        Raises
+        ------
+        RunError
+            When the run has not come to its end.
+        """
+        if not self._folder.model.exists():
+            state = self.status().state
+            raise RunError(self.folder, f"holds no model yet: the run is {state}.", "Wait for its end.")
+        return Apollo.load(self._folder.model, device)
+
+    def wait(self, progress: Progress = silent, should_stop: ShouldStop = never) -> Run:
+        """Watch until it is over.
+
+        Returns
+        -------
+        Run
+            Itself, done.
+
+        Raises
+        ------
+        ApolloError
+            The error that ended the run, of its own type.
+        Cancelled
+            When ``should_stop`` said so, or the run was stopped by somebody else.
+        """
+        told: Step | None = None
+        while True:
+            status = self.status()
+            step = Step(status.title or "Training", status.epoch, status.epochs, status.detail)
+            if step != told:
+                progress(step)
+                told = step
+            if status.over:
+                break
+            if should_stop():
+                self.stop()
+            time.sleep(_POLL)
+        if status.state == "failed":
+            raise _typed(status)
+        if status.state == "stopped":
+            raise Cancelled(status.message or "The training was stopped.")
+        return self
+
+    def stop(self, grace: float = 20.0) -> None:
+        """Ask it to end, and end it if it does not within ``grace`` seconds.
+
+        A run that is over stays as it is.
+        """
+        status = self._folder.read_status()
+        if status.over or not self._lives(status):
+            return
+        self._folder.stop_file.touch()
+        limit = time.monotonic() + grace
+        while self.alive and time.monotonic() < limit:
+            time.sleep(_POLL / 4)
+        if self.alive:
+            self._end()
+            stopped = self._folder.read_status().model_copy(
+                update={"state": "stopped", "message": "The training was ended from outside."}
+            )
+            self._folder.write_status(stopped)
+
+    def _lives(self, status: RunStatus) -> bool:
+        child = _children.get(self.folder.absolute())
+        if child is not None and child.pid == status.pid and child.poll() is not None:
+            return False
+        return process_lives(status.pid) and now() - status.heartbeat < SILENCE
+
+    def _end(self) -> None:
+        child = _children.get(self.folder.absolute())
+        if child is not None:
+            child.kill()
+            child.wait()
+            return
+        import os
+        import signal
+
+        os.kill(self._folder.read_status().pid, signal.SIGTERM)
+
+
+def start_run(store: CellStore | Path | str, config: TrainConfig) -> Run:
+    """Begin a training in a process of its own, which goes on when this one ends.
+
+    Parameters
+    ----------
+    store
+        A cell store, or its path.
+    config
+        Settings; ``config.output`` is the run folder.
+
+    Raises
+    ------
+    RunError
+        When the run folder exists and ``overwrite`` is not set.
+    StoreError
+        When there is no cell store at the path.
+    """
+    path = store.path if isinstance(store, CellStore) else CellStore.open(store).path
+    if RunFolder(config.output).status_file.exists() and Run(config.output).alive:
+        raise RunError(config.output, "holds a run that is still going on.", "Stop it first.")
+    folder = prepare_folder(path, config)
+    with folder.log_file.open("wb") as log:
+        child = subprocess.Popen(
+            [sys.executable, "-m", "napari_apollo.train.worker", str(folder.path.absolute())],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,  # a Ctrl-C meant for us does not reach it
+        )
+    if not folder.status_file.exists():
+        folder.write_status(RunStatus(pid=child.pid, started=now(), heartbeat=now()))
+    _children[folder.path.absolute()] = child
+    return Run(folder.path)
+
+
+def _typed(status: RunStatus) -> ApolloError:
+    """The error that the process met, as the type it had there."""
+    kind: Any = getattr(errors, status.error, TrainingFailed)
+    if not (isinstance(kind, type) and issubclass(kind, ApolloError)):
+        kind = TrainingFailed
+    error: ApolloError = kind.__new__(kind)
+    Exception.__init__(error, status.message)
+    for name, value in status.error_values.items():
+        setattr(error, name, Path(value) if name == "path" else value)
+    return error
