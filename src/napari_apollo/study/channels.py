@@ -61,7 +61,7 @@ def find_channels(field: StudyField, layout: Layout) -> Channels:
         raise ImageError(
             field.image,
             f"has {count(number, 'channel')} without names{_sizes(layout)}, its panel {field.panel.name!r} "
-            f"has {len(field.panel.stains)} stains ({', '.join(field.panel.stains)}).",
+            f"has {count(len(field.panel.stains), 'stain')} ({', '.join(field.panel.stains)}).",
             _remedy(field, layout),
         )
     return Channels(axis, tuple(range(number)))

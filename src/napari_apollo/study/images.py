@@ -41,6 +41,8 @@ class FieldImage:
         As acquired, in the byte order of this machine.
     pixel_size_um
         ``(y, x)`` in micrometres: the manifest's, else the file's, else None.
+    pixel_size_in_file
+        What the file alone says.
     """
 
     def __init__(self, field: StudyField, source: Source, stains: Sequence[str] | None = None) -> None:
@@ -52,6 +54,7 @@ class FieldImage:
         self.shape = (layout.length("Y"), layout.length("X"))
         self.dtype = layout.dtype
         size = field.pixel_size_um
+        self.pixel_size_in_file = layout.pixel_size_um
         self.pixel_size_um = layout.pixel_size_um if size is None else (size, size)
         self._planes = _planes(field, source, self._channels)
 
@@ -190,6 +193,27 @@ def bounds(part: slice, length: int) -> slice:
     return slice(start, max(start, stop))
 
 
+def ranges_of(
+    index: tuple[slice | int, ...], shape: tuple[int, ...]
+) -> tuple[tuple[slice, ...], tuple[slice | int, ...]]:
+    """What to read for an index, and what to take of it.
+
+    Dask hands on whatever was selected of an array: single positions and steps too.
+    """
+    ranges: list[slice] = []
+    rest: list[slice | int] = []
+    for part, length in zip(index, shape, strict=True):
+        if isinstance(part, slice):
+            positions = range(length)[part]
+            low, high = (min(positions), max(positions) + 1) if len(positions) else (0, 0)
+            ranges.append(slice(low, high))
+            rest.append(slice(None, None, positions.step))
+        else:
+            ranges.append(slice(int(part), int(part) + 1))
+            rest.append(0)
+    return tuple(ranges), tuple(rest)
+
+
 def _planes(field: StudyField, source: Source, channels: Channels) -> Sequence[int]:
     """Planes of the stack that are taken."""
     number = 1 if channels.axis == "Z" else source.layout.length("Z")
@@ -237,6 +261,7 @@ class _Sliced:
         self.dtype = image.dtype
         self.ndim = 3
 
-    def __getitem__(self, index: tuple[slice, slice, slice]) -> np.ndarray:
-        stains, y, x = index
-        return self._image.read(self._image.stains[stains], y, x)
+    def __getitem__(self, index: tuple[slice | int, ...]) -> np.ndarray:
+        ranges, rest = ranges_of(index, self.shape)
+        stains, y, x = ranges
+        return self._image.read(self._image.stains[stains], y, x)[rest]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_apollo.errors import ImageError, LabelsError
-from napari_apollo.study.images import bounds, open_source
+from napari_apollo.study.images import bounds, open_source, ranges_of
 from napari_apollo.study.source import Source
 
 if TYPE_CHECKING:
@@ -136,5 +136,6 @@ class _Sliced:
         self.dtype = labels.dtype
         self.ndim = 2
 
-    def __getitem__(self, index: tuple[slice, slice]) -> np.ndarray:
-        return self._labels.read(*index)
+    def __getitem__(self, index: tuple[slice | int, ...]) -> np.ndarray:
+        ranges, rest = ranges_of(index, self.shape)
+        return self._labels.read(*ranges)[rest]

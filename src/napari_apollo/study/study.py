@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING
 
 from napari_apollo.errors import StudyError
 from napari_apollo.panels import Panel, same_stain
+from napari_apollo.progress import Progress, ShouldStop, never, silent
 from napari_apollo.study.fields import StudyField
 from napari_apollo.study.manifest import read_manifest, write_manifest
 
 if TYPE_CHECKING:
+    from napari_apollo.study.check import Examination
     from napari_apollo.study.discover import DiscoverConfig
 
 
@@ -85,9 +87,15 @@ class Study:
         list of str
             One sentence for every problem, with the field it is found in; empty when all is well.
         """
+        return list(self.examine(thorough=thorough).problems)
+
+    def examine(
+        self, *, thorough: bool = False, progress: Progress = silent, should_stop: ShouldStop = never
+    ) -> Examination:
+        """What ``check`` finds, and remarks beside it that keep nobody from working."""
         from napari_apollo.study.check import examine
 
-        return list(examine(self, thorough=thorough).problems)
+        return examine(self, thorough=thorough, progress=progress, should_stop=should_stop)
 
     def require(self, *, thorough: bool = False) -> Study:
         """The study itself, when nothing is wrong with it.
