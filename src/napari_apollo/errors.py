@@ -9,12 +9,25 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 
 class ApolloError(Exception):
-    """Root of every error that napari-apollo raises on purpose."""
+    """Root of every error that napari-apollo raises on purpose.
+
+    Pickles whatever its constructor takes, so that an error crosses from a worker to its caller.
+    """
 
     exit_code = 1
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _restored, (type(self), self.args, self.__dict__)
+
+
+def _restored(kind: type[ApolloError], args: tuple[Any, ...], state: dict[str, Any]) -> ApolloError:
+    error = kind.__new__(kind, *args)
+    error.__dict__.update(state)
+    return error
 
 
 # --- what the user gave is wrong --------------------------------------------------------------
