@@ -16,14 +16,16 @@ Who depends on whom (``B`` a fair coin, ``G(k, t)`` a gamma draw of shape k and 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-import anndata
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from napari_apollo.errors import ConfigError
+
+if TYPE_CHECKING:
+    import anndata
 
 Modality = Literal["x", "y"]
 Block = Literal["shared", "x", "y"]
@@ -250,6 +252,8 @@ class TableSet:
         Factors and split stand in ``obs``, the parents of every feature in ``var`` and the loadings in
         ``varm["loadings"]``; cells have the same names and order in both modalities.
         """
+        import anndata
+
         values, loadings = (self.x, self.x_loadings) if modality == "x" else (self.y, self.y_loadings)
         obs = self.factor_table().assign(split=pd.Categorical(self.split()))
         var = pd.DataFrame(
