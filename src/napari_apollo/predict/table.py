@@ -71,3 +71,29 @@ class CellResults:
         if key not in self._latents:
             self._latents[key] = np.full((self._count, values.shape[1]), np.nan, np.float32)
         self._latents[key][positions] = values
+
+
+def features_of(store: CellStore, positions: np.ndarray) -> pd.DataFrame:
+    """What is known about some cells in one flat table: columns about them, measurements, scores.
+
+    Parameters
+    ----------
+    store
+        The cell store.
+    positions
+        (n,) rows of its table.
+
+    Returns
+    -------
+    pandas.DataFrame
+        ``obs``, then the measurements (``var_names``), then one column for each score and stain, for
+        example ``reconstruction_error CD3``. Latents are left out: they have no names.
+    """
+    table = store.table[positions]
+    parts = [table.obs.reset_index(drop=True)]
+    if table.n_vars:
+        parts.append(pd.DataFrame(np.asarray(table.X), columns=list(table.var_names)))
+    for key in (*ERRORS.values(), PREDICTED_MEAN):
+        if key in table.obsm:
+            parts.append(pd.DataFrame(table.obsm[key]).reset_index(drop=True).add_prefix(f"{key} "))
+    return pd.concat(parts, axis=1)

@@ -14,7 +14,13 @@ from napari_apollo.samples.bundled import (
     sample_path,
     u2os_wells,
 )
-from napari_apollo.samples.panels import Block, TwoPanels, divide_into_panels, two_panel_study
+from napari_apollo.samples.panels import (
+    Block,
+    TwoPanels,
+    divide_into_panels,
+    panel_map,
+    two_panel_study,
+)
 
 __all__ = [
     "LYMPH_NODE_PANELS",
@@ -24,6 +30,7 @@ __all__ = [
     "divide_into_panels",
     "licences",
     "lymph_node",
+    "panel_map",
     "sample_path",
     "two_panel_study",
     "u2os_wells",
