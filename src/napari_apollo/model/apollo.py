@@ -232,7 +232,7 @@ class Apollo:
                 f"found {images.shape}."
             )
         values = np.ascontiguousarray(images, dtype=np.float32)
-        finite = np.isfinite(values).reshape(len(values), -1).all(axis=1)
+        finite = np.isfinite(values).all(axis=tuple(range(1, values.ndim)))
         if not finite.all():
             raise DataError(
                 f"{int((~finite).sum())} images of {modality} hold values that are not finite, the first "
