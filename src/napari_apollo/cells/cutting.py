@@ -120,7 +120,7 @@ def _checked(
     cells: NDArray[np.integer] | None,
     centres: NDArray[np.integer],
     ids: NDArray[np.integer],
-) -> tuple[NDArray[Any], NDArray[np.int32], NDArray[np.int32], NDArray[np.int64], NDArray[np.int64]]:
+) -> tuple[NDArray[Any], NDArray[np.int32], NDArray[np.int32], NDArray[np.int64], NDArray[np.int32]]:
     if image.ndim != 3 or image.dtype.kind not in "uif":
         raise DataError(
             f"A field to cut from has axes (stain, y, x) and real values, not {image.shape} of {image.dtype}."
@@ -144,7 +144,7 @@ def _checked(
         nuclei,
         nuclei if cells is None else np.ascontiguousarray(cells, dtype=np.int32),
         np.ascontiguousarray(centres, dtype=np.int64),
-        np.ascontiguousarray(ids, dtype=np.int64),
+        np.ascontiguousarray(ids, dtype=np.int32),
     )
 
 
@@ -188,15 +188,11 @@ def reach(size: int, scale: float) -> int:
     return int(np.ceil((size // 2 + 1) * scale + max(1.0, scale)))
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, inline="always")
 def _code(nucleus: int, cell: int, own: int) -> int:
-    if nucleus == own:
-        return NUCLEUS
-    if nucleus != 0:
-        return OTHER
-    if cell == own:
-        return CYTOPLASM
-    return BACKGROUND if cell == 0 else OTHER
+    known = nucleus if nucleus != 0 else cell
+    mine = NUCLEUS if nucleus != 0 else CYTOPLASM
+    return BACKGROUND if known == 0 else (mine if known == own else OTHER)
 
 
 @njit(nogil=True, cache=True)
@@ -204,33 +200,43 @@ def _cut_masks(
     labels: NDArray[np.int32],
     cells: NDArray[np.int32],
     centres: NDArray[np.int64],
-    ids: NDArray[np.int64],
+    ids: NDArray[np.int32],
     offsets: NDArray[np.int64],
     masks: NDArray[np.uint8],
 ) -> None:
     height, width = labels.shape
     size = len(offsets)
+    dense = offsets[size - 1] - offsets[0] == size - 1
     for k in range(len(ids)):
         own = ids[k]
+        left = centres[k, 1] + offsets[0]
         for i in range(size):
             y = centres[k, 0] + offsets[i]
+            row = masks[k, i]
             if y < 0 or y >= height:
-                masks[k, i, :] = BACKGROUND
-                continue
-            for j in range(size):
-                x = centres[k, 1] + offsets[j]
-                if x < 0 or x >= width:
-                    masks[k, i, j] = BACKGROUND
-                else:
-                    masks[k, i, j] = _code(labels[y, x], cells[y, x], own)
+                row[:] = BACKGROUND
+            elif dense:
+                first = min(size, max(0, -left))
+                last = max(first, min(size, width - left))
+                row[:first] = BACKGROUND
+                row[last:] = BACKGROUND
+                codes = row[first:last]
+                nuclei = labels[y, left + first : left + last]
+                regions = cells[y, left + first : left + last]
+                for j in range(len(codes)):
+                    codes[j] = _code(nuclei[j], regions[j], own)
+            else:
+                for j in range(size):
+                    x = centres[k, 1] + offsets[j]
+                    inside = 0 <= x < width
+                    row[j] = _code(labels[y, x], cells[y, x], own) if inside else BACKGROUND
 
 
 @njit(nogil=True, cache=True)
 def _finish_masks(masks: NDArray[np.uint8]) -> None:
-    for k in range(masks.shape[0]):
-        for i in range(masks.shape[1]):
-            for j in range(masks.shape[2]):
-                masks[k, i, j] = masks[k, i, j] if masks[k, i, j] != OTHER else BACKGROUND
+    flat = masks.reshape(-1)
+    for p in range(len(flat)):
+        flat[p] = flat[p] if flat[p] != OTHER else BACKGROUND
 
 
 @njit(nogil=True, cache=True)
@@ -243,26 +249,35 @@ def _copy(
 ) -> None:
     stains, height, width = image.shape
     size = masks.shape[1]
-    all_kept = kept.all()
+    all_kept, background = kept.all(), kept[BACKGROUND]
+    zero, one = np.zeros(1, image.dtype)[0], np.ones(1, image.dtype)[0]
+    shown = np.ones(size, image.dtype)  # of the image's width, so that the loop below is vectorised
     for k in range(len(centres)):
         top, left = centres[k, 0] - size // 2, centres[k, 1] - size // 2
         first = min(size, max(0, -left))
         last = max(first, min(size, width - left))
-        for c in range(stains):
-            for i in range(size):
-                y = top + i
-                row = images[k, c, i]
-                if y < 0 or y >= height:
-                    row[:] = 0
-                    continue
-                row[:first] = 0
-                row[last:] = 0
+        for i in range(size):
+            y = top + i
+            if y < 0 or y >= height:
+                for c in range(stains):
+                    images[k, c, i, :] = zero
+                continue
+            show = shown[first:last]
+            codes = masks[k, i, first:last]
+            if not all_kept:
+                for j in range(len(codes)):
+                    show[j] = one if codes[j] != OTHER and (codes[j] != BACKGROUND or background) else zero
+            for c in range(stains):
+                images[k, c, i, :first] = zero
+                images[k, c, i, last:] = zero
+                source = image[c, y, left + first : left + last]
+                target = images[k, c, i, first:last]
                 if all_kept:
-                    row[first:last] = image[c, y, left + first : left + last]
+                    for j in range(len(target)):
+                        target[j] = source[j]
                 else:
-                    for j in range(first, last):
-                        value = image[c, y, left + j]
-                        row[j] = value if kept[masks[k, i, j]] else 0
+                    for j in range(len(target)):
+                        target[j] = source[j] if show[j] != zero else zero
 
 
 @njit(nogil=True, cache=True)
@@ -271,7 +286,7 @@ def _resample(
     labels: NDArray[np.int32],
     cells: NDArray[np.int32],
     centres: NDArray[np.int64],
-    ids: NDArray[np.int64],
+    ids: NDArray[np.int32],
     offsets: NDArray[np.int64],
     taps: NDArray[np.int64],
     weights: NDArray[np.float64],

@@ -157,7 +157,10 @@ class Histogram:
 
     def add(self, values: NDArray[Any]) -> None:
         """Count values, any shape."""
-        self.counts += np.bincount(self._bins(values.reshape(-1)), minlength=len(self.counts))
+        if self.exact:
+            _count(values.reshape(-1), self._offset, self.counts)
+        else:
+            self.counts += np.bincount(self._bins(values.reshape(-1)), minlength=len(self.counts))
 
     def add_masked(self, values: NDArray[Any], masks: NDArray[np.uint8]) -> None:
         """Count the values under a mask that is not zero; both ``(n, y, x)``."""
@@ -166,9 +169,10 @@ class Histogram:
         else:
             self.add(values[masks > 0])
 
-    def merge(self, other: Histogram) -> None:
-        """Add the counts of another histogram of the same pixel type."""
-        self.counts += other.counts
+    def occupied(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Bins that are not empty, and their counts."""
+        bins = np.flatnonzero(self.counts)
+        return bins, self.counts[bins]
 
     @property
     def total(self) -> int:
@@ -187,8 +191,8 @@ class Histogram:
 
     def extremes(self) -> tuple[float, float]:
         """Least and greatest value (the edges of their bins where bins are not exact)."""
-        occupied = np.flatnonzero(self.counts)
-        return self._value(int(occupied[0])), self._value(int(occupied[-1]))
+        bins, _ = self.occupied()
+        return self._value(int(bins[0])), self._value(int(bins[-1]))
 
     def _bins(self, values: NDArray[Any]) -> NDArray[np.int64]:
         if self.exact:
@@ -264,9 +268,19 @@ class NormalisationBuilder:
                 values = images[:, channel] if every else images[chosen, channel]
                 self._counts[key].add_masked(values, masks if every else masks[chosen])
 
-    def add_limits(self, group: str, stain: str, low: float, high: float) -> None:
-        """Take in the least and the greatest pixel of a whole field (for ``minmax``)."""
-        for name in (group, POOLED):
+    def add_limits(self, group: str, stain: str, low: float, high: float, *, pooled: bool = True) -> None:
+        """Take in the least and the greatest pixel of a whole field (for ``minmax``).
+
+        Parameters
+        ----------
+        group, stain
+            Group and stain of the field.
+        low, high
+            Its extremes.
+        pooled
+            Whether the field has a part in the pooled constants.
+        """
+        for name in (group, POOLED) if pooled else (group,):
             key = name, canonical_stain(stain)
             before = self._extremes.get(key, (low, high))
             self._extremes[key] = min(before[0], low), max(before[1], high)
@@ -301,7 +315,8 @@ class NormalisationBuilder:
             elif group == POOLED:
                 raise DataError(
                     f"{stain} has the same intensity ({low:g}) in every pixel of every cell; it holds "
-                    "nothing to normalise or to learn from. Leave it out of the panel or give the right channel."
+                    "nothing to normalise or to learn from. Leave it out of the panel, or give the "
+                    "right channel."
                 )
             else:
                 problems.append(
@@ -321,6 +336,12 @@ class NormalisationBuilder:
         low, high = (counts.percentile(percent) for percent in self.percentiles)
         # Where a stain is so sparse that both percentiles coincide, its extremes still tell cells apart.
         return (low, high) if low < high else (least, greatest)
+
+
+@njit(nogil=True, cache=True)
+def _count(values: NDArray[Any], offset: int, counts: NDArray[np.int64]) -> None:
+    for p in range(len(values)):
+        counts[np.int64(values[p]) + offset] += 1
 
 
 @njit(nogil=True, cache=True)

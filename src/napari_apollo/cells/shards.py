@@ -206,7 +206,7 @@ class CellArray:
         shard = row // self.per_shard
         try:
             blob = self._shard(shard).cell(row % self.per_shard)
-            written = imagecodecs.zstd_decode(blob, out=memoryview(target))
+            written = imagecodecs.zstd_decode(blob, out=target.data)
             if len(written) != self._cell_bytes:
                 raise ValueError("a cell is shorter than it should be")
         except FileNotFoundError:
