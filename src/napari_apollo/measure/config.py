@@ -2,21 +2,52 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal, get_args
 
 from pydantic import Field
 
 from napari_apollo.config import OperationConfig
 
-FamilyName = Literal["shape", "intensity"]
+FamilyName = Literal[
+    "shape",
+    "boundary",
+    "intensity",
+    "condensation",
+    "texture",
+    "moments",
+    "radial",
+    "colocalisation",
+    "neighbours",
+    "protein",
+]
+RegionName = Literal["nucleus", "cytoplasm", "cell"]
+
+ALL_FAMILIES: tuple[FamilyName, ...] = get_args(FamilyName)
 
 
 class MeasureConfig(OperationConfig):
     """Settings of measuring."""
 
-    families: tuple[FamilyName, ...] = ("shape", "intensity")
+    families: tuple[FamilyName, ...] = ALL_FAMILIES
     """Families of features to measure; leave one out to switch it off."""
+
+    condensation_alpha: float = Field(1.0, ge=-3, le=10)
+    """Chromatin counts as dense from this many standard deviations above the mean of the nucleus."""
+
+    texture_distances_px: tuple[Annotated[int, Field(ge=1, le=256)], ...] = Field((1, 3, 5), min_length=1)
+    """Distances, in pixels, of the pairs of pixels whose grey levels are compared."""
+
+    texture_levels: int = Field(32, ge=2, le=256)
+    """Grey levels into which each region's own range of intensities is divided for texture."""
+
+    texture_regions: tuple[RegionName, ...] = Field(("nucleus",), min_length=1)
+    """Regions whose texture is measured."""
+
+    protein_grow_px: int = Field(2, ge=0, le=64)
+    """Pixels by which the nucleus is grown, within the cell, for the ten statistics of each protein."""
+
+    neighbours_radius_um: float = Field(20.0, gt=0, le=1e6)
+    """Radius, in micrometres, within which other cells are counted; pixels where no pixel size is known."""
 
     batch: int = Field(512, ge=1, le=100_000)
     """Cells measured at a time by one worker; memory grows with it."""

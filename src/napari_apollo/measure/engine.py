@@ -2,17 +2,41 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from napari_apollo.measure import intensity, shape
+from napari_apollo.measure import (
+    boundary,
+    colocalisation,
+    condensation,
+    intensity,
+    moments,
+    protein,
+    radial,
+    shape,
+    texture,
+)
 from napari_apollo.measure.gather import Cells
 from napari_apollo.measure.reasons import Reason
 from napari_apollo.measure.registry import Column, Context, Family, Values, Why
 
-FAMILIES: dict[str, Family] = {family.name: family for family in (shape.FAMILY, intensity.FAMILY)}
-"""Every family measured cell by cell, in the order of their columns."""
+FAMILIES: dict[str, Family] = {
+    family.name: family
+    for family in (
+        shape.FAMILY,
+        boundary.FAMILY,
+        intensity.FAMILY,
+        condensation.FAMILY,
+        texture.FAMILY,
+        moments.FAMILY,
+        radial.FAMILY,
+        colocalisation.FAMILY,
+        protein.FAMILY,
+    )
+}
+"""Every family measured cell by cell, in the order of their columns. Neighbours need all cells at once."""
 
 
 @dataclass(frozen=True)
@@ -53,9 +77,8 @@ def measure_cells(cells: Cells, context: Context, pixel_size_um: float | None) -
     values = np.concatenate([np.empty((count, 0)), *(part[0] for part in parts)], axis=1)
     why = np.concatenate([np.empty((count, 0), np.uint8), *(part[1] for part in parts)], axis=1)
     columns = columns_of(context)
+    to_units(values, columns, pixel_size_um)
     for at, column in enumerate(columns):
-        if pixel_size_um is not None and column.feature.power:
-            values[:, at] *= pixel_size_um**column.feature.power
         for stain in column.stains:
             damaged = cells.damaged[:, context.channel(stain)]
             values[damaged, at] = np.nan
@@ -64,6 +87,15 @@ def measure_cells(cells: Cells, context: Context, pixel_size_um: float | None) -
     values[unexplained] = np.nan
     why[unexplained & (why == 0)] = Reason.UNDEFINED
     return Measured(values, why)
+
+
+def to_units(values: Values, columns: Sequence[Column], pixel_size_um: float | None) -> None:
+    """Turn values (cell, column) from pixels into micrometres, in place, where the pixel size is known."""
+    if pixel_size_um is None:
+        return
+    for at, column in enumerate(columns):
+        if column.feature.power:
+            values[:, at] *= pixel_size_um**column.feature.power
 
 
 def _wanted(context: Context) -> list[str]:

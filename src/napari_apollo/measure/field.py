@@ -12,11 +12,12 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from napari_apollo.errors import DataError
+from napari_apollo.measure import neighbours
 from napari_apollo.measure.config import MeasureConfig
-from napari_apollo.measure.engine import Measured, columns_of, measure_cells
-from napari_apollo.measure.gather import gather_field, label_boxes
-from napari_apollo.measure.reasons import count_reasons
-from napari_apollo.measure.registry import Context
+from napari_apollo.measure.engine import Measured, columns_of, measure_cells, to_units
+from napari_apollo.measure.gather import gather_field, label_boxes, nucleus_centres
+from napari_apollo.measure.reasons import Reason, count_reasons
+from napari_apollo.measure.registry import Context, Values, Why
 from napari_apollo.measure.table import describe
 from napari_apollo.panels import Role, canonical_stain, role_of
 from napari_apollo.progress import Progress, ShouldStop, Step, never, silent
@@ -86,19 +87,40 @@ def measure_field(
     columns = columns_of(context)
     values = np.full((len(ids), len(columns)), np.nan)
     why = np.zeros(values.shape, np.uint8)
+    centres, contact = np.full((len(ids), 2), np.nan), np.full((len(ids), 2), np.nan)
     done = 0
-    for batch, measured in zip(
-        batches, map_tasks(run, batches, workers=config.workers, should_stop=should_stop), strict=True
-    ):
-        values[batch], why[batch] = measured.values, measured.why
+    results = map_tasks(run, batches, workers=config.workers, should_stop=should_stop)
+    for batch, part in zip(batches, results, strict=True):
+        values[batch], why[batch] = part.measured.values, part.measured.why
+        centres[batch], contact[batch] = part.centres, part.contact
         done += len(batch)
         progress(Step("Measuring", done, len(ids)))
+    if "neighbours" in config.families:
+        around, why_around = neighbours_of(centres, contact, size, config)
+        values, why = np.hstack([values, around]), np.hstack([why, why_around])
+        columns = [*columns, *neighbours.COLUMNS]
     table = pd.DataFrame(
         values, index=pd.Index(ids, name="label"), columns=[column.name for column in columns]
     )
     table.attrs["var"] = describe(columns, size)
     table.attrs["missing"] = count_reasons(why)
     return table
+
+
+def neighbours_of(
+    centres: NDArray[np.float64],
+    contact: NDArray[np.float64] | None,
+    pixel_size_um: float | None,
+    config: MeasureConfig,
+) -> tuple[Values, Why]:
+    """Neighbour features of the cells of one image, in physical units where the pixel size is known."""
+    radius = config.neighbours_radius_um / (pixel_size_um or 1.0)
+    values, why = neighbours.measure_positions(centres, radius)
+    if contact is not None:
+        values[:, -2:] = contact
+        why[:, -2:] = np.where(np.isnan(contact), Reason.NO_REGION, Reason.MEASURED)
+    to_units(values, neighbours.COLUMNS, pixel_size_um)
+    return values, why
 
 
 def make_context(stains: Sequence[str], anchor: str | None, config: MeasureConfig) -> Context:
@@ -139,6 +161,15 @@ def square_pixel(size: float | tuple[float, float] | None) -> float | None:
 
 
 @dataclass(frozen=True)
+class _Part:
+    """What is measured of one batch of cells: features, nucleus centroids, contacts with other cells."""
+
+    measured: Measured
+    centres: NDArray[np.float64]
+    contact: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
 class _Field:
     image: Any
     labels: Any
@@ -169,8 +200,10 @@ class _Field:
 
     def read_image(self, box: Box) -> NDArray[Any]:
         """Intensities of a part of the field."""
-        part = np.asarray(self.image[:, box[0] : box[2], box[1] : box[3]])
-        return part.astype(np.uint8) if part.dtype == bool else part
+        part: NDArray[Any] = np.asarray(self.image[:, box[0] : box[2], box[1] : box[3]])
+        if part.dtype == bool:
+            part = part.view(np.uint8)
+        return np.ascontiguousarray(part)
 
 
 def _int32(labels: NDArray[Any]) -> NDArray[np.int32]:
@@ -243,14 +276,19 @@ def _measure_batch(
     boxes: NDArray[np.int64],
     edge: NDArray[np.uint8],
     batch: NDArray[np.intp],
-) -> Measured:
+) -> _Part:
     own = boxes[batch]
     height, width = field.labels.shape
-    margin = context.margin
+    margin = context.margin + 1
     top, left = np.maximum(own[:, :2].min(axis=0) - margin, 0)
     bottom, right = np.minimum(own[:, 2:].max(axis=0) + margin, (height, width))
     part: Box = (int(top), int(left), int(bottom), int(right))
     nuclei, cells = field.read_labels(part)
     local = own - np.array([top, left, top, left])
-    gathered = gather_field(field.read_image(part), nuclei, cells, ids[batch], local, edge[batch], margin)
-    return measure_cells(gathered, context, pixel_size_um)
+    image = field.read_image(part)
+    gathered = gather_field(image, nuclei, cells, ids[batch], local, edge[batch], context.margin)
+    return _Part(
+        measure_cells(gathered, context, pixel_size_um),
+        nucleus_centres(gathered) + np.array([top, left]),
+        neighbours.contacts(nuclei, nuclei if cells is None else cells, ids[batch], local),
+    )

@@ -145,6 +145,23 @@ def _allocate(boxes: NDArray[np.int64], edge: NDArray[np.uint8], stains: int) ->
 
 
 @njit(nogil=True, cache=True)
+def nucleus_centres(cells):  # type: ignore[no-untyped-def]
+    """Centroids (n, 2) float64 of the nuclei, (y, x) in pixels of crop or field; NaN where there is none."""
+    out = np.full((len(cells.height), 2), np.nan)
+    for i in range(len(cells.height)):
+        count = sy = sx = 0
+        for at in range(cells.start[i + 1] - cells.start[i]):
+            if cells.mask[cells.start[i] + at] == NUCLEUS:
+                count += 1
+                sy += at // cells.width[i]
+                sx += at % cells.width[i]
+        if count:
+            out[i, 0] = cells.top[i] + sy / count
+            out[i, 1] = cells.left[i] + sx / count
+    return out
+
+
+@njit(nogil=True, cache=True)
 def _boxes_by_rank(ranks, count):  # type: ignore[no-untyped-def]
     boxes = np.empty((count, 4), np.int64)
     boxes[:, 0] = ranks.shape[0]

@@ -1,7 +1,7 @@
 """Convex hull of a pixel region, in exact integer arithmetic.
 
 Hulls are taken around the midpoints of the pixels' sides (as scikit-image does), so a row of ``n``
-pixels is ``n`` wide and a digital disc has solidity 1. Coordinates are doubled to stay whole.
+pixels is ``n`` wide. Coordinates are doubled to stay whole.
 """
 
 from __future__ import annotations

@@ -8,8 +8,8 @@ import numpy as np
 from numba import njit
 
 from napari_apollo.measure.gather import Cells
-from napari_apollo.measure.reasons import Reason
 from napari_apollo.measure.ordering import ascending, central_moments, entropy, median_deviation, merged
+from napari_apollo.measure.reasons import Reason
 from napari_apollo.measure.regions import CYTOPLASM, NUCLEUS, quantile, values_of
 from napari_apollo.measure.registry import (
     INTENSITY,

@@ -24,6 +24,7 @@ class Reason(IntEnum):
     NOT_FINITE = 10
     ROUND = 11
     UNDEFINED = 12
+    NO_LABELS = 13
 
     @property
     def text(self) -> str:
@@ -44,6 +45,7 @@ _TEXTS = {
     Reason.NO_STAIN: "the cell's panel does not have this stain",
     Reason.NOT_FINITE: "the image holds NaN or infinity in this cell",
     Reason.ROUND: "the region has no direction: its axes are equal",
+    Reason.NO_LABELS: "needs the label image of the field; this was measured from crops",
     Reason.UNDEFINED: "the formula gives no finite number for this cell",
 }
 

@@ -21,12 +21,12 @@ FEATURES = (
     Feature("equivalent_diameter", "2 sqrt(area / π)", 1, source=_SKIMAGE, missing="no such region"),
     Feature(
         "at_edge",
-        "1 where the region touches the edge of crop or field, so that form is that of the visible part; else 0",
+        "1 where the region touches the edge of crop or field, so that it is seen in part only; else 0",
         missing="no such region",
     ),
     Feature(
         "perimeter",
-        "Crofton formula over 4 directions, π/4 (Nx + Ny + (N\\ + N/)/√2) with N the crossings out of the region",
+        "Crofton formula, π/4 (Nx + Ny + (N\\ + N/)/√2), N the crossings out of the region in 4 directions",
         1,
         source="scikit-image perimeter_crofton",
         missing=_FORM,

@@ -12,11 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_apollo.cells import CellStore
+from napari_apollo.measure import neighbours
 from napari_apollo.measure.config import MeasureConfig
 from napari_apollo.measure.engine import Measured, columns_of, measure_cells
+from napari_apollo.measure.field import neighbours_of
 from napari_apollo.measure.gather import gather_crops
 from napari_apollo.measure.reasons import Reason, count_reasons
-from napari_apollo.measure.registry import Column, Context
+from napari_apollo.measure.registry import Column, Context, Values, Why, blank
 from napari_apollo.measure.table import describe, with_columns
 from napari_apollo.progress import Progress, ShouldStop, Step, never, silent
 from napari_apollo.tasks import map_tasks
@@ -77,12 +79,16 @@ def measure(
     )
     done = 0
     for task, measured in zip(tasks, results, strict=True):
-        own = [place[column.name] for column in columns_of(task.context)]
-        values[np.ix_(task.rows, own)] = measured.values
-        why[np.ix_(task.rows, own)] = measured.why
+        own = np.array([place[column.name] for column in columns_of(task.context)], np.intp)
+        values[task.rows[:, None], own] = measured.values
+        why[task.rows[:, None], own] = measured.why
         done += len(task.rows)
         progress(Step("Measuring", done, store.n_cells, task.panel))
     size = store.pixel_size_um
+    if "neighbours" in config.families:
+        around, why_around = _neighbours(store, config)
+        values, why = np.hstack([values, around.astype(np.float32)]), np.hstack([why, why_around])
+        columns = [*columns, *neighbours.COLUMNS]
     record: dict[str, Any] = {
         "measure_version": MEASURE_VERSION,
         "parameters": json.dumps(config.model_dump(mode="json", exclude={"workers", "scheduler"})),
@@ -116,6 +122,16 @@ def _measure_rows(task: _Rows) -> Measured:
     images = store.read_images(task.panel, task.rows)
     masks = store.read_masks(task.panel, task.rows)
     return measure_cells(gather_crops(images, masks, task.context.margin), task.context, task.pixel_size_um)
+
+
+def _neighbours(store: CellStore, config: MeasureConfig) -> tuple[Values, Why]:
+    """Neighbours of every cell among all cells of its image, whichever panel these were given."""
+    obs = store.obs
+    centres = obs[["y", "x"]].to_numpy(float) / obs["scale"].to_numpy(float)[:, None]
+    values, why = blank(store.n_cells, len(neighbours.COLUMNS))
+    for rows in obs.groupby("image", observed=True, sort=False).indices.values():
+        values[rows], why[rows] = neighbours_of(centres[rows], None, store.pixel_size_um, config)
+    return values, why
 
 
 def _union(parts: list[list[Column]], config: MeasureConfig) -> list[Column]:
