@@ -4,12 +4,22 @@ from __future__ import annotations
 
 import errno
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from napari_apollo.errors import FileError, StorageFull
-from napari_apollo.storage import recover_folder, replace_folder, whole_file, whole_folder, write_json
+from napari_apollo.storage import (
+    recover_folder,
+    replace_folder,
+    sweep_partials,
+    whole_file,
+    whole_folder,
+    write_json,
+)
 
 
 def contents(folder: Path) -> list[str]:
@@ -81,3 +91,60 @@ def test_an_interrupted_replacement_is_recovered(tmp_path: Path) -> None:
     replace_folder(new, target)
     assert contents(tmp_path) == ["table"]
     assert contents(target) == []
+
+
+@pytest.mark.parametrize("name", ["status.json", "complete", "store.cells.zarr"])
+def test_a_file_is_written_beside_its_place(tmp_path: Path, name: str) -> None:
+    target = tmp_path / name
+    target.write_text("old")
+    with whole_file(target) as partial:
+        assert partial != target
+        assert partial.name.endswith(target.suffix)
+        partial.write_text("new")
+        assert target.read_text() == "old"
+    assert target.read_text() == "new"
+    assert contents(tmp_path) == [name]
+
+
+def test_two_writers_of_one_file_do_not_meet(tmp_path: Path) -> None:
+    with whole_file(tmp_path / "a.json") as first, whole_file(tmp_path / "a.json") as second:
+        assert first != second
+        first.write_text("1")
+        second.write_text("2")
+    assert contents(tmp_path) == ["a.json"]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="a killed writer is only known by its age there")
+def test_what_a_killed_writer_left_is_removed_by_the_next(tmp_path: Path) -> None:
+    target = tmp_path / "store"
+    code = (
+        "import os, signal, sys; from pathlib import Path; from napari_apollo.storage import whole_folder\n"
+        "with whole_folder(Path(sys.argv[1])) as partial:\n"
+        "    (partial / 'half').write_text('x'); os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    subprocess.run([sys.executable, "-c", code, str(target)], check=False)
+    assert len(contents(tmp_path)) == 1
+    assert not target.exists()
+    with whole_folder(target) as partial:
+        assert contents(tmp_path) == [partial.name]
+    assert contents(tmp_path) == ["store"]
+
+
+def test_a_writer_at_work_is_left_alone(tmp_path: Path) -> None:
+    target = tmp_path / "store"
+    with whole_folder(target) as first:
+        with whole_folder(target, overwrite=True) as second:
+            assert first.exists()
+            assert second.exists()
+        assert first.exists()
+
+
+def test_what_nobody_touched_for_long_is_removed(tmp_path: Path) -> None:
+    left = tmp_path / "store.partial-elsewhere-1-ab"
+    (left / "c").mkdir(parents=True)
+    sweep_partials(tmp_path / "store")
+    assert left.exists()
+    for path in (left / "c", left):
+        os.utime(path, (0, 0))
+    sweep_partials(tmp_path / "store")
+    assert contents(tmp_path) == []

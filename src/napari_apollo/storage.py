@@ -7,9 +7,13 @@ disk that fills up, leaves what was there before as it was.
 from __future__ import annotations
 
 import errno
+import glob
+import hashlib
 import json
 import os
+import platform
 import shutil
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,6 +23,7 @@ from typing import Any
 from napari_apollo.errors import FileError, StorageFull
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_ABANDONED = 7 * 24 * 3600.0
 
 
 def is_disk_full(error: BaseException) -> bool:
@@ -72,7 +77,8 @@ def whole_folder(target: Path, *, overwrite: bool = False) -> Iterator[Path]:
     Yields
     ------
     pathlib.Path
-        Where to write: ``<name>.partial-<id>`` beside the target.
+        Where to write: ``<name>.partial-...`` beside the target. What a writer that was killed left there is
+        removed first.
 
     Raises
     ------
@@ -84,9 +90,10 @@ def whole_folder(target: Path, *, overwrite: bool = False) -> Iterator[Path]:
     target = Path(target)
     if target.exists() and not overwrite:
         raise FileError(target, "exists already.", "Name another place, or allow to overwrite it.")
-    partial = _beside(target, "partial")
+    partial = _partial(target)
     try:
         with disk_full_named(target):
+            sweep_partials(target)
             partial.mkdir(parents=True)
             yield partial
             replace_folder(partial, target)
@@ -109,9 +116,10 @@ def whole_file(target: Path) -> Iterator[Path]:
         When no space is left.
     """
     target = Path(target)
-    partial = _beside(target, "partial").with_suffix(target.suffix)
+    partial = _partial(target, target.suffix)
     try:
         with disk_full_named(target):
+            sweep_partials(target)
             target.parent.mkdir(parents=True, exist_ok=True)
             yield partial
             _flush(partial)
@@ -143,12 +151,63 @@ def replace_folder(source: Path, target: Path) -> None:
 def recover_folder(target: Path) -> None:
     """Undo a replacement that was interrupted between its two renames."""
     old = target.with_name(f"{target.name}.old")
+    if not old.exists() or target.exists():
+        return
+    # Another process may be between its renames just now; it needs microseconds.
+    time.sleep(0.1)
     if old.exists() and not target.exists():
         old.rename(target)
 
 
-def _beside(target: Path, word: str) -> Path:
-    return target.with_name(f"{target.name}.{word}-{uuid.uuid4().hex[:8]}")
+def sweep_partials(target: Path) -> None:
+    """Remove what writers of a target left behind when they were killed.
+
+    A partial file or folder is removed when it comes from a process of this machine that is no longer there,
+    or when nothing in it was touched for a week.
+    """
+    for path in target.parent.glob(f"{glob.escape(target.name)}.partial-*"):
+        try:
+            if _is_stale(path):
+                _remove(path)
+        except FileNotFoundError:
+            continue  # its writer finished meanwhile
+
+
+def _partial(target: Path, suffix: str = "") -> Path:
+    return target.with_name(f"{target.name}.partial-{_here()}-{os.getpid()}-{uuid.uuid4().hex[:8]}{suffix}")
+
+
+def _here() -> str:
+    """Stands for this machine without giving its name away."""
+    return hashlib.sha256(platform.node().encode()).hexdigest()[:8]
+
+
+def _is_stale(path: Path) -> bool:
+    parts = path.name.rpartition(".partial-")[2].split("-")
+    if len(parts) == 3 and parts[0] == _here() and parts[1].isdigit() and not _is_running(int(parts[1])):
+        return True
+    inside = path.rglob("*") if path.is_dir() else ()
+    newest = max(each.stat().st_mtime for each in (path, *inside))
+    return time.time() - newest > _ABANDONED
+
+
+def _is_running(process: int) -> bool:
+    if os.name == "nt":
+        return True  # a signal would end the process there; what it leaves goes when it is old
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _existing_parent(path: Path) -> Path:
