@@ -1,4 +1,4 @@
-"""Statistics, condensation, texture, radial distribution, pairs and proteins against plain NumPy and others."""
+"""Statistics, condensation, texture, depth, pairs and proteins against plain NumPy and other libraries."""
 
 from __future__ import annotations
 

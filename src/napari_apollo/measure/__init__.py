@@ -1,17 +1,32 @@
-"""Morphology, intensity, texture and foci of cells, exact and fast."""
+"""Morphology, intensity, texture and foci of cells, exact and fast.
 
-from typing import Any
+The names below are imported when first used.
+"""
 
-from napari_apollo.measure.config import MeasureConfig
-from napari_apollo.measure.field import measure_field
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from napari_apollo.measure.config import MeasureConfig as MeasureConfig
+    from napari_apollo.measure.field import measure_field as measure_field
+    from napari_apollo.measure.store import measure as measure
+
+_HOMES = {
+    "measure": "napari_apollo.measure.store",
+    "MeasureConfig": "napari_apollo.measure.config",
+    "measure_field": "napari_apollo.measure.field",
+}
 
 __all__ = ["MeasureConfig", "measure", "measure_field"]
 
 
 def __getattr__(name: str) -> Any:
-    # Fields can be measured without loading what a cell store needs.
-    if name != "measure":
+    if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from napari_apollo.measure.store import measure
+    return getattr(import_module(_HOMES[name]), name)
 
-    return measure
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -200,10 +200,10 @@ class _Field:
 
     def read_image(self, box: Box) -> NDArray[Any]:
         """Intensities of a part of the field."""
-        part: NDArray[Any] = np.asarray(self.image[:, box[0] : box[2], box[1] : box[3]])
+        part: NDArray[Any] = np.ascontiguousarray(self.image[:, box[0] : box[2], box[1] : box[3]])
         if part.dtype == bool:
-            part = part.view(np.uint8)
-        return np.ascontiguousarray(part)
+            return part.astype(np.uint8)
+        return part
 
 
 def _int32(labels: NDArray[Any]) -> NDArray[np.int32]:

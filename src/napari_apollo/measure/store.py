@@ -80,9 +80,9 @@ def measure(
     done = 0
     for task, measured in zip(tasks, results, strict=True):
         own = np.array([place[column.name] for column in columns_of(task.context)], np.intp)
-        values[task.rows[:, None], own] = measured.values
-        why[task.rows[:, None], own] = measured.why
-        done += len(task.rows)
+        values[task.cells[:, None], own] = measured.values
+        why[task.cells[:, None], own] = measured.why
+        done += len(task.cells)
         progress(Step("Measuring", done, store.n_cells, task.panel))
     size = store.pixel_size_um
     if "neighbours" in config.families:
@@ -101,20 +101,22 @@ def measure(
 
 @dataclass(frozen=True)
 class _Rows:
-    """Some cells of one panel: what a task needs to find and measure them."""
+    """Some cells of one panel, by position in the table and by row of the panel's arrays."""
 
     path: Path
     panel: str
-    rows: NDArray[np.intp]
+    cells: NDArray[np.int64]
+    rows: NDArray[np.int64]
     context: Context
     pixel_size_um: float | None
 
 
 def _tasks(store: CellStore, panel: str, context: Context) -> Iterator[_Rows]:
-    rows = np.asarray(store.rows(panel))
-    for at in range(0, len(rows), context.config.batch):
-        part = rows[at : at + context.config.batch]
-        yield _Rows(Path(store.path), panel, part, context, store.pixel_size_um)
+    cells = store.rows(panel)
+    rows = store.obs["row"].to_numpy(np.int64)[cells]
+    for at in range(0, len(cells), context.config.batch):
+        part = slice(at, at + context.config.batch)
+        yield _Rows(store.path, panel, cells[part], rows[part], context, store.pixel_size_um)
 
 
 def _measure_rows(task: _Rows) -> Measured:

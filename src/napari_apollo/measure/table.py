@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import anndata
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
@@ -13,7 +12,10 @@ from numpy.typing import NDArray
 from napari_apollo.errors import DataError
 from napari_apollo.measure.registry import Column
 
-_MADE_BY, _MEASURE = "made_by", "measure"
+if TYPE_CHECKING:
+    import anndata
+
+_MADE_BY, _MEASURE, _COLUMNS = "made_by", "measure", "columns"
 
 
 def describe(columns: Sequence[Column], pixel_size_um: float | None) -> pd.DataFrame:
@@ -68,8 +70,9 @@ def with_columns(
     DataError
         When a column of somebody else bears the name of a feature.
     """
-    made_by = table.var[_MADE_BY] if _MADE_BY in table.var else pd.Series("", index=table.var_names)
-    others = np.flatnonzero((made_by != _MEASURE).to_numpy())
+    import anndata
+
+    others = np.flatnonzero(~_is_own(table))
     clash = table.var_names[others].intersection(var.index)
     if len(clash):
         raise DataError(
@@ -87,11 +90,19 @@ def with_columns(
         X=np.concatenate([old, values], axis=1).astype(np.float32),
         obs=table.obs,
         var=new_var,
-        uns={**table.uns, "measure": dict(uns)},
+        uns={**table.uns, _MEASURE: {**uns, _COLUMNS: var.index.to_numpy(object)}},
         obsm=dict(table.obsm),
         obsp=dict(table.obsp),
         layers={name: np.concatenate([_dense(layer), blank], axis=1) for name, layer in kept.layers.items()},
     )
+
+
+def _is_own(table: anndata.AnnData) -> NDArray[np.bool_]:
+    """Which columns were measured here: marked in ``var``, or listed in ``uns`` where joining lost the mark."""
+    own = table.var_names.isin(np.asarray(table.uns.get(_MEASURE, {}).get(_COLUMNS, []), dtype=object))
+    if _MADE_BY in table.var:
+        own = own | (table.var[_MADE_BY] == _MEASURE).to_numpy()
+    return np.asarray(own, bool)
 
 
 def _dense(matrix: Any) -> NDArray[np.floating]:
