@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 _WIDELY = 5.0
 _DISAGREE = 1.05
 _NAMED_AT_MOST = 8
+_LARGE_BLOCK = 1 << 26
 
 Item = TypeVar("Item")
 Key = TypeVar("Key", bound=Hashable)
@@ -83,7 +84,12 @@ def examine(
             problems.append(f"{field.field}: {error}")
     progress(Step("Checking", len(fields), len(fields)))
     problems += _sizes_far_apart(opened)
-    notes += [*_sizes_overruled(opened), *_sizes_missing(opened), *_kinds_of_pixels(opened)]
+    notes += [
+        *_sizes_overruled(opened),
+        *_sizes_missing(opened),
+        *_kinds_of_pixels(opened),
+        *_slow_to_read(opened),
+    ]
     return Examination(tuple(dict.fromkeys(problems)), tuple(dict.fromkeys(notes)))
 
 
@@ -160,6 +166,16 @@ def _kinds_of_pixels(images: Sequence[FieldImage]) -> Iterator[str]:
                 f"{kind} ({_names([image.field for image in members])})" for kind, members in kinds.items()
             )
             yield f"panel {panel}: pixels are of several kinds, so intensities may not compare: {told}"
+
+
+def _slow_to_read(images: Sequence[FieldImage]) -> Iterator[str]:
+    for image in images:
+        megabytes = image.block[0] * image.block[1] * image.dtype.itemsize / 1e6
+        if megabytes * 1e6 > _LARGE_BLOCK:
+            yield (
+                f"{image.field.field}: {image.source} is packed in pieces of {megabytes:.0f} MB, which are "
+                "unpacked whole for every part that is read; saved in tiles it takes less time and memory"
+            )
 
 
 def _grouped(items: Iterable[Item], key: Callable[[Item], Key]) -> dict[Key, list[Item]]:

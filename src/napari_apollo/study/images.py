@@ -43,6 +43,8 @@ class FieldImage:
         ``(y, x)`` in micrometres: the manifest's, else the file's, else None.
     pixel_size_in_file
         What the file alone says.
+    block
+        ``(y, x)`` in pixels of what has to be read together.
     """
 
     def __init__(self, field: StudyField, source: Source, stains: Sequence[str] | None = None) -> None:
@@ -54,6 +56,7 @@ class FieldImage:
         self.shape = (layout.length("Y"), layout.length("X"))
         self.dtype = layout.dtype
         size = field.pixel_size_um
+        self.block = layout.block
         self.pixel_size_in_file = layout.pixel_size_um
         self.pixel_size_um = layout.pixel_size_um if size is None else (size, size)
         self._planes = _planes(field, source, self._channels)
@@ -98,10 +101,7 @@ class FieldImage:
         """The image as a dask array (stain, Y, X), one stain and about a thousand pixels a block."""
         import dask.array as da
 
-        chunks = tuple(
-            _chunk(stored, length)
-            for stored, length in zip(self._source.layout.block, self.shape, strict=True)
-        )
+        chunks = tuple(_chunk(stored, length) for stored, length in zip(self.block, self.shape, strict=True))
         name = f"field-{self.field.field}-{_token(self)}"
         return da.from_array(
             _Sliced(self), chunks=(1, *chunks), name=name, meta=np.empty((0, 0, 0), self.dtype)

@@ -30,7 +30,7 @@ from napari_apollo.study.tiff_planes import (
     read_plane,
     window_of,
 )
-from napari_apollo.study.tiff_structure import check_structure
+from napari_apollo.study.tiff_structure import check_apart, check_structure
 
 # Axes of tifffile -> axes of a Layout. "I" and "Q": pages, or an axis nobody explained.
 _AXES = {"Y": "Y", "X": "X", "C": "C", "S": "S", "Z": "Z", "T": "T", "I": "Q", "Q": "Q"}
@@ -56,13 +56,14 @@ class TiffSource:
         self,
         path: Path,
         layout: Layout,
-        shape: tuple[int, ...],
+        axes: int,
         kept: tuple[int, ...],
-        pixels: _Linear | tuple[Plane, ...],
+        pixels: _Linear | _Paged,
     ) -> None:
         self.path = path
         self.layout = layout
-        self._shape = shape
+        self._version = _version(path)
+        self._axes = axes
         self._kept = kept
         self._pixels = pixels
 
@@ -74,42 +75,75 @@ class TiffSource:
         ImageError
             When the file is damaged, or changed since it was opened.
         """
-        full = [slice(0, 1)] * len(self._shape)
+        full = [slice(0, 1)] * self._axes
         for axis, part in zip(self._kept, region, strict=True):
             full[axis] = part
         with damage_named(self.path):
-            if isinstance(self._pixels, _Linear):
-                pixels = self._pixels.read(self.path, self._shape, full, self.layout.dtype)
-            else:
-                pixels = self._read_planes(self._pixels, full)
+            if _version(self.path) != self._version:
+                raise ImageError(self.path, "was changed after it was opened.", "Open it again.")
+            pixels = self._pixels.read(full, self.layout.dtype)
             return pixels.reshape([part.stop - part.start for part in region])
 
-    def _read_planes(self, planes: Sequence[Plane], region: Sequence[slice]) -> np.ndarray:
-        shaped = planes[0].page.shaped
-        number = len(region) - inner_axes(self.path, self._shape, shaped)
-        window = window_of(shaped, self._shape[number:], region[number:])
-        strides = [math.prod(self._shape[axis + 1 : number]) for axis in range(number)]
-        return np.stack(
-            [
-                read_plane(
-                    planes[sum(i * stride for i, stride in zip(index, strides, strict=True))],
-                    window,
-                    self.layout.dtype,
-                )
-                for index in product(*[range(part.start, part.stop) for part in region[:number]])
-            ]
-        )
+
+def _version(path: Path) -> tuple[int, int]:
+    """What differs when a file was written anew."""
+    stat = path.stat()
+    return stat.st_mtime_ns, stat.st_size
 
 
 class _Linear:
-    """Pixels that lie in the file as one uncompressed array, whatever its axes."""
+    """Pixels that lie in a file as one uncompressed array, whatever its axes."""
 
-    def __init__(self, offset: int, dtype: np.dtype) -> None:
-        self.offset = offset
-        self.dtype = dtype
+    def __init__(self, path: Path, shape: tuple[int, ...], offset: int, stored: np.dtype) -> None:
+        self._path = path
+        self._shape = shape
+        self._offset = offset
+        self._stored = stored
 
-    def read(self, path: Path, shape: Sequence[int], region: Sequence[slice], dtype: np.dtype) -> np.ndarray:
-        return copied(path, self.offset, self.dtype, shape, tuple(region), dtype)
+    def read(self, region: Sequence[slice], dtype: np.dtype) -> np.ndarray:
+        return copied(self._path, self._offset, self._stored, self._shape, tuple(region), dtype)
+
+    @property
+    def block(self) -> tuple[int, int]:
+        """``(y, x)`` of what has to be read together."""
+        return 1, 1
+
+    def places(self) -> tuple[np.ndarray, np.ndarray]:
+        """First byte and number of bytes of every part in the file."""
+        return np.array([self._offset]), np.array([math.prod(self._shape) * self._stored.itemsize])
+
+
+class _Paged:
+    """Pixels in the strips or tiles of pages; the last axes lie within a page, the others count pages."""
+
+    def __init__(self, path: Path, shape: tuple[int, ...], planes: Sequence[Plane]) -> None:
+        self._path = path
+        self._shape = shape
+        self._planes = planes
+        self._shaped = planes[0].page.shaped
+        self._outer = len(shape) - inner_axes(path, shape, self._shaped)
+        check_planes(path, math.prod(shape[: self._outer]), planes)
+
+    def read(self, region: Sequence[slice], dtype: np.dtype) -> np.ndarray:
+        outer = self._shape[: self._outer]
+        window = window_of(self._shaped, self._shape[self._outer :], region[self._outer :])
+        numbers = product(*[range(part.start, part.stop) for part in region[: self._outer]])
+        planes = [self._planes[int(np.ravel_multi_index(index, outer)) if outer else 0] for index in numbers]
+        return np.stack([read_plane(plane, window, dtype) for plane in planes])
+
+    @property
+    def block(self) -> tuple[int, int]:
+        """``(y, x)`` of what has to be read together."""
+        return block_of(self._planes[0])
+
+    def places(self) -> tuple[np.ndarray, np.ndarray]:
+        """First byte and number of bytes of every part in the file that was opened."""
+        own = [plane for plane in self._planes if plane.path.samefile(self._path)]
+        nothing = np.empty(0, np.int64)
+        return (
+            np.concatenate([nothing, *[plane.offsets for plane in own]]),
+            np.concatenate([nothing, *[plane.counts for plane in own]]),
+        )
 
 
 def open_tiff(path: Path) -> TiffSource:
@@ -121,7 +155,7 @@ def open_tiff(path: Path) -> TiffSource:
         When it is no TIFF, damaged, cut off, holds several images, or its axes are not explained.
     """
     with damage_named(path):
-        check_structure(path)
+        occupied = check_structure(path)
         with Complaints("tifffile") as complaints, tifffile.TiffFile(path) as file:
             for sibling in sibling_files(file):
                 check_structure(sibling)
@@ -132,20 +166,20 @@ def open_tiff(path: Path) -> TiffSource:
             kept, named = _kept_axes(path, axes, shape)
             sizes = tuple(shape[i] for i in kept)
             check_layout(path, named, sizes, series.dtype)
+            pixels = _linear(path, file, series, shape) or _Paged(
+                path, shape, [plane_of(path, page) for page in pages]
+            )
+            check_apart(path, occupied, *pixels.places())
             layout = Layout(
                 axes=named,
                 shape=sizes,
                 dtype=np.dtype(series.dtype).newbyteorder("="),
                 channel_names=channel_names(file, series, dict(zip(named, sizes, strict=True))),
                 pixel_size_um=pixel_size_um(file, series),
-                block=block_of(series.keyframe),
+                block=pixels.block,
             )
-            pixels: _Linear | tuple[Plane, ...] | None = _linear(path, file, series, shape)
-            if pixels is None:
-                pixels = tuple(plane_of(path, page) for page in pages)
-                check_planes(path, shape, pixels)
             _refuse_damage(path, complaints)
-            return TiffSource(path, layout, shape, kept, pixels)
+            return TiffSource(path, layout, len(shape), kept, pixels)
 
 
 def _refuse_damage(path: Path, complaints: Complaints) -> None:
@@ -198,7 +232,7 @@ def _kept_axes(path: Path, axes: str, shape: Sequence[int]) -> tuple[tuple[int, 
     return kept, "".join(_AXES[axes[i]] for i in kept)
 
 
-def _linear(path: Path, file: tifffile.TiffFile, series: Any, shape: Sequence[int]) -> _Linear | None:
+def _linear(path: Path, file: tifffile.TiffFile, series: Any, shape: tuple[int, ...]) -> _Linear | None:
     if series.is_multifile or series.dataoffset is None:
         return None
     dtype = np.dtype(file.byteorder + series.keyframe.dtype.char)
@@ -207,4 +241,4 @@ def _linear(path: Path, file: tifffile.TiffFile, series: Any, shape: Sequence[in
         raise cut_off(path, f"its pixels take {nbytes} bytes, {there} are there")
     for page in series._pages:
         check_counts(path, page.keyframe, np.asarray(page.databytecounts, np.int64))
-    return _Linear(int(series.dataoffset), dtype)
+    return _Linear(path, shape, int(series.dataoffset), dtype)

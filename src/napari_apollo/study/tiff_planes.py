@@ -119,7 +119,7 @@ def check_counts(path: Path, page: Any, counts: np.ndarray) -> None:
         raise cut_off(path, f"part {part} of a plane has {int(counts[part])} bytes, which is not its size")
 
 
-def check_planes(path: Path, shape: Sequence[int], planes: Sequence[Plane]) -> None:
+def check_planes(path: Path, expected: int, planes: Sequence[Plane]) -> None:
     """Refuse a file whose planes are not those it declares.
 
     Raises
@@ -127,11 +127,9 @@ def check_planes(path: Path, shape: Sequence[int], planes: Sequence[Plane]) -> N
     ImageError
         When their number or sizes differ.
     """
-    shaped = planes[0].page.shaped
-    expected = math.prod(shape[: len(shape) - inner_axes(path, shape, shaped)])
     if len(planes) != expected:
         raise cut_off(path, f"it declares {expected} planes and holds {len(planes)}")
-    if any(plane.page.shaped != shaped for plane in planes):
+    if any(plane.page.shaped != planes[0].page.shaped for plane in planes):
         raise ImageError(path, "has planes of different sizes.", "Save planes of one size.")
 
 
@@ -204,9 +202,11 @@ def copied(
     return np.array(mapped[region], dtype=dtype)
 
 
-def block_of(page: Any) -> tuple[int, int]:
-    """``(y, x)`` of the strips or tiles of a page."""
-    _, length, width, _ = _segment(page)
+def block_of(plane: Plane) -> tuple[int, int]:
+    """``(y, x)`` of what has to be read together: a tile, a strip, or a pixel where nothing is packed."""
+    if plane.linear:
+        return 1, 1
+    _, length, width, _ = _segment(plane.page)
     return max(int(length), 1), max(int(width), 1)
 
 
