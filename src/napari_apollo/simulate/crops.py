@@ -73,7 +73,7 @@ def simulate_crops(
     cells
         Number of cells, spread evenly over donors and both panels.
     size
-        Side of a crop in pixels, 16 to 256; a crop is always ``CROP_EXTENT_UM`` wide.
+        Side of a crop in pixels, 24 to 256; a crop is always ``CROP_EXTENT_UM`` wide.
     donors
         Number of donors, ``D01`` on; conditions take turns.
     scene
@@ -90,12 +90,12 @@ def simulate_crops(
 
     Notes
     -----
-    Memory: 15 bytes a pixel of a crop, and 50 bytes a pixel of the fields at work.
+    Memory: 15 bytes a pixel of every crop, and for every thread a field of ten crops a side.
     """
     if donors < 1 or cells < 2 * donors:
         raise ConfigError(f"cells = {cells}, donors = {donors}: at least one cell for each donor and panel.")
-    if not 16 <= size <= 256:
-        raise ConfigError(f"size = {size}: crops have 16 to 256 pixels a side.")
+    if not 24 <= size <= 256:
+        raise ConfigError(f"size = {size}: crops have 24 to 256 pixels a side.")
     values = (scene or SceneConfig()).model_dump() | {
         "field_size": _CROPS_A_SIDE * size,
         "pixel_size_um": CROP_EXTENT_UM / size,

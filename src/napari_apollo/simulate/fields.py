@@ -108,7 +108,7 @@ def simulate_field(
     Parameters
     ----------
     config
-        What it looks like. Memory: about 50 bytes a pixel, more where pixels are coarser than 0.25 µm.
+        What it looks like; ``field_memory`` says what it takes.
     donor
         From ``make_donor``.
     panel
@@ -126,8 +126,8 @@ def simulate_field(
         condition_effect=config.condition_effect,
         type_in_chromatin=config.type_in_chromatin,
     )
-    bodies, centres, cells = _lay_out(cells, config, rng)
-    oversampling = int(np.ceil(config.pixel_size_um / _FINEST_NEEDED_UM - 1e-9))
+    bodies, centres, cells = _lay_out(cells, config, tile, rng)
+    oversampling = _oversampling(config)
     fine_um = config.pixel_size_um / oversampling
     foci = _foci(bodies, cells, config, tile, rng)
     cells["foci_count"] = foci.groupby("label").size().reindex(cells.index, fill_value=0)
@@ -140,7 +140,7 @@ def simulate_field(
     spots = foci[["y", "x", "sigma_um", "peak"]].to_numpy(dtype=np.float64)
     spots[:, :2] = _finer_places(spots[:, :2], oversampling)
     render.add_spots(light[STAINS.index("gammaH2AX")], spots, fine_um)
-    # All exposures before the noise, which has a stream of its own: without noise, everything else is the same.
+    # Noise has a stream of its own: without it, everything else is the same.
     exposures = [_exposure(stain, config, donor, rng) for stain in STAINS]
     noise = _rng(config.seed, "noise", name) if config.noise else None
     image = np.empty((len(STAINS), *shape), dtype=np.uint16)
@@ -153,8 +153,19 @@ def simulate_field(
     return SimulatedField(name, panel, image, nuclei, regions, config.pixel_size_um, truth, foci)
 
 
+def field_memory(config: SceneConfig) -> int:
+    """Bytes that simulating one field takes at its height."""
+    pixels, fine = config.field_size**2, _oversampling(config) ** 2
+    # Light of all stains and copies of one on fine pixels; image, labels and copies on the camera's.
+    return pixels * (4 * (len(STAINS) + 4) * fine + 2 * len(STAINS) + 4 * 8)
+
+
+def _oversampling(config: SceneConfig) -> int:
+    return int(np.ceil(config.pixel_size_um / _FINEST_NEEDED_UM - 1e-9))
+
+
 def _lay_out(
-    cells: pd.DataFrame, config: SceneConfig, rng: np.random.Generator
+    cells: pd.DataFrame, config: SceneConfig, tile: NDArray[np.float32], rng: np.random.Generator
 ) -> tuple[render.CellBodies, NDArray[np.float64], pd.DataFrame]:
     def column(name: str) -> NDArray[np.float64]:
         return cells[name].to_numpy(dtype=np.float64)
@@ -180,18 +191,21 @@ def _lay_out(
     pattern = np.stack([*rng.uniform(0, TILE, (2, count)), np.cos(turn), np.sin(turn)], axis=1)
     levels = np.stack([column(f"{stain}_level") for stain in MEMBRANE_STAINS], axis=1)
     caps = np.stack([column(f"{stain}_cap") for stain in MEMBRANE_STAINS], axis=1)
-    share = column("heterochromatin")
+    nucleoli = _nucleoli(column("nucleoli"), nucleus, rng)
+    threshold, density = render.settle_chromatin(
+        nucleus, column("heterochromatin"), column("grain_um"), pattern, nucleoli, tile
+    )
     # The same DNA in a larger nucleus is thinner; a microscope's depth of field halves the effect.
-    density = column("dna_content") * np.sqrt(40 / column("nucleus_area_um2"))
+    thinness = np.sqrt(40 / column("nucleus_area_um2"))
     bodies = render.CellBodies(
         pole=pole[placed],
         nucleus=nucleus[placed],
         membrane=membrane[placed],
-        threshold=render.condensed_threshold(share)[placed],
+        threshold=threshold[placed],
         grain=column("grain_um")[placed],
         pattern=pattern[placed],
-        nucleoli=_nucleoli(column("nucleoli"), nucleus, rng)[placed],
-        dna=(density / render.mean_dna_density(share))[placed],
+        nucleoli=nucleoli[placed],
+        dna=(0.8 * thinness * column("dna_content") / density)[placed],
         lamin=column("lamin_level")[placed],
         diffuse=0.10 * column("gammaH2AX_diffuse")[placed],
         membranes=np.stack([levels, caps, rng.uniform(-np.pi, np.pi, levels.shape)], axis=2)[placed],
@@ -218,16 +232,13 @@ def _foci(
     tile: NDArray[np.float32],
     rng: np.random.Generator,
 ) -> pd.DataFrame:
+    counts = cells["foci_count"].to_numpy(dtype=np.int64)
     rows = []
-    for i, (label, count, brightness) in enumerate(
-        zip(cells.index, cells["foci_count"], cells["foci_brightness"], strict=True)
-    ):
-        if count == 0:
-            continue
-        places = render.plant_foci(bodies, i, int(count), tile, rng) / config.pixel_size_um + bodies.pole[i]
+    for i, places in enumerate(render.plant_foci(bodies, counts, tile, rng)):
         n = len(places)
-        peaks = brightness * np.exp(0.2 * rng.standard_normal(n))
-        rows.append(np.column_stack([np.full(n, label), places, rng.uniform(0.16, 0.24, n), peaks]))
+        peaks = cells["foci_brightness"].iloc[i] * np.exp(0.2 * rng.standard_normal(n))
+        at = places / config.pixel_size_um + bodies.pole[i]
+        rows.append(np.column_stack([np.full(n, i + 1), at, rng.uniform(0.16, 0.24, n), peaks]))
     table = np.concatenate(rows) if rows else np.zeros((0, 5))
     foci = pd.DataFrame(table, columns=["label", "y", "x", "sigma_um", "peak"])
     return foci.astype({"label": np.int64})

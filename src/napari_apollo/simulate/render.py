@@ -2,6 +2,9 @@
 
 Lengths are in micrometres, places in pixels with centres at integers, amplitudes relative to a cell of
 strength 1.
+
+All of it stands in one file: the cache of compiled code notices a change of the file that a function stands
+in, not of files that it calls into.
 """
 
 from __future__ import annotations
@@ -12,7 +15,6 @@ from dataclasses import dataclass
 import numba
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import ndtri
 
 from napari_apollo.simulate.shapes import ANGLES
 from napari_apollo.simulate.textures import TILE, TILE_SIGMA
@@ -28,9 +30,10 @@ _MEMBRANE_WIDTH = 0.22
 # pull of condensed chromatin to the nuclear border.
 _SOFTNESS = 0.55
 _RIM_PULL = 1.2
-_RIM_MEAN = 0.25  # of u**6 over a disc
-_PULLED_SPREAD = 1.056  # standard deviation of texture plus pull
 _OPEN_LEVEL = 0.5  # DNA density of open chromatin; condensed is 1 more
+
+# Rings of equal area that a nucleus is looked at in to set its chromatin.
+_RINGS = 12
 
 _MASK = TILE - 1
 
@@ -46,7 +49,7 @@ class CellBodies:
     nucleus, membrane
         (cell, angle) outlines, µm.
     threshold
-        (cell,) texture value above which chromatin is condensed, see ``condensed_threshold``.
+        (cell,) texture value above which chromatin is condensed, from ``settle_chromatin``.
     grain
         (cell,) correlation length of chromatin, µm.
     pattern
@@ -54,7 +57,7 @@ class CellBodies:
     nucleoli
         (cell, MAX_NUCLEOLI, 3): y, x from the pole and radius, µm; radius 0 is none.
     dna, lamin, diffuse
-        (cell,) amplitudes of DAPI, lamin and nucleoplasmic gammaH2AX.
+        (cell,) amplitudes of DAPI (per DNA density), lamin and nucleoplasmic gammaH2AX.
     membranes
         (cell, 4, 3): amplitude, cap strength and cap angle of the membrane stains.
     """
@@ -72,7 +75,7 @@ class CellBodies:
     membranes: NDArray[np.float64]
 
 
-@numba.njit(cache=True, nogil=True, inline="always")
+@numba.njit(cache=True, nogil=True)
 def _tile_at(tile, y, x):  # type: ignore[no-untyped-def]
     y0, x0 = math.floor(y), math.floor(x)
     fy, fx = y - y0, x - x0
@@ -82,7 +85,7 @@ def _tile_at(tile, y, x):  # type: ignore[no-untyped-def]
     return top * (1 - fy) + (tile[i1, j0] * (1 - fx) + tile[i1, j1] * fx) * fy
 
 
-@numba.njit(cache=True, nogil=True, inline="always")
+@numba.njit(cache=True, nogil=True)
 def _radius_at(radii, theta):  # type: ignore[no-untyped-def]
     # Radius and its slope by the angle.
     position = theta * (ANGLES / (2 * math.pi))
@@ -93,16 +96,68 @@ def _radius_at(radii, theta):  # type: ignore[no-untyped-def]
     return first + (second - first) * part, (second - first) * (ANGLES / (2 * math.pi))
 
 
-@numba.njit(cache=True, nogil=True, inline="always")
-def _condensed(tile, y, x, u, pattern, grain, threshold):  # type: ignore[no-untyped-def]
-    # 0 in open, 1 in condensed chromatin, at (y, x) µm from the pole.
+@numba.njit(cache=True, nogil=True)
+def _chromatin(tile, y, x, u, pattern, grain):  # type: ignore[no-untyped-def]
+    # Texture at (y, x) µm from the pole, the share u of the way to the border: high where it is condensed.
     ty = pattern[2] * y - pattern[3] * x
     tx = pattern[3] * y + pattern[2] * x
     scale = TILE_SIGMA / grain
     coarse = _tile_at(tile, pattern[0] + ty * scale, pattern[1] + tx * scale)
     fine = _tile_at(tile, pattern[1] + tx * 2.3 * scale, pattern[0] - ty * 2.3 * scale)
-    value = 0.85 * coarse + 0.527 * fine + _RIM_PULL * (u**6 - _RIM_MEAN)
+    return 0.85 * coarse + 0.527 * fine + _RIM_PULL * u**6
+
+
+@numba.njit(cache=True, nogil=True)
+def _condensation(value, threshold):  # type: ignore[no-untyped-def]
+    # 0 in open, 1 in condensed chromatin.
     return 1 / (1 + math.exp((threshold - value) / _SOFTNESS))
+
+
+@numba.njit(cache=True, nogil=True)
+def _dna_density(y, x, u, condensed, nucleoli):  # type: ignore[no-untyped-def]
+    density = math.sqrt(math.sqrt(1 - u * u)) * (_OPEN_LEVEL + condensed)
+    for k in range(MAX_NUCLEOLI):
+        size = nucleoli[k, 2]
+        if size > 0:
+            d2 = ((y - nucleoli[k, 0]) ** 2 + (x - nucleoli[k, 1]) ** 2) / (size * size)
+            density *= 1 - 0.7 * math.exp(-d2 * d2)
+    return density
+
+
+@numba.njit(cache=True, nogil=True)
+def _settle(tile, nucleus, condensed, grain, pattern, nucleoli):  # type: ignore[no-untyped-def]
+    # The threshold that the condensed share lies above in each nucleus, and its mean DNA density then, over
+    # places that stand for equal areas.
+    threshold, density = np.empty(len(nucleus)), np.empty(len(nucleus))
+    values = np.empty(_RINGS * ANGLES)
+    for c in range(len(nucleus)):
+        weight = nucleus[c] ** 2 / (nucleus[c] ** 2).sum()
+        for ring in range(_RINGS):
+            u = math.sqrt((ring + 0.5) / _RINGS)
+            for a in range(ANGLES):
+                theta, rho = 2 * math.pi * a / ANGLES, u * nucleus[c, a]
+                values[ring * ANGLES + a] = _chromatin(
+                    tile, rho * math.sin(theta), rho * math.cos(theta), u, pattern[c], grain[c]
+                )
+        order = np.argsort(values)
+        seen = 0.0
+        for k in order:
+            seen += weight[k % ANGLES] / _RINGS
+            threshold[c] = values[k]
+            if seen >= 1 - condensed[c]:
+                break
+        density[c] = 0.0
+        for ring in range(_RINGS):
+            u = math.sqrt((ring + 0.5) / _RINGS)
+            for a in range(ANGLES):
+                theta, rho = 2 * math.pi * a / ANGLES, u * nucleus[c, a]
+                share = _condensation(values[ring * ANGLES + a], threshold[c])
+                density[c] += (
+                    _dna_density(rho * math.sin(theta), rho * math.cos(theta), u, share, nucleoli[c])
+                    * weight[a]
+                    / _RINGS
+                )
+    return threshold, density
 
 
 @numba.njit(cache=True, nogil=True)
@@ -130,16 +185,11 @@ def _render(  # type: ignore[no-untyped-def]
                 u = rho / r_n
                 if u < 1:
                     nuclei[i, j] = c + 1
-                    envelope = math.sqrt(math.sqrt(1 - u * u))
-                    condensed = _condensed(tile, y, x, u, pattern[c], grain[c], threshold[c])
-                    holes = 1.0
-                    for k in range(MAX_NUCLEOLI):
-                        size = nucleoli[c, k, 2]
-                        if size > 0:
-                            d2 = (y - nucleoli[c, k, 0]) ** 2 + (x - nucleoli[c, k, 1]) ** 2
-                            holes *= 1 - 0.7 * math.exp(-((d2 / (size * size)) ** 2))
-                    canvas[0, i, j] += dna[c] * envelope * (_OPEN_LEVEL + condensed) * holes
-                    canvas[1, i, j] += diffuse[c] * envelope * (1 - 0.5 * condensed)
+                    value = _chromatin(tile, y, x, u, pattern[c], grain[c])
+                    condensed = _condensation(value, threshold[c])
+                    dna_here = _dna_density(y, x, u, condensed, nucleoli[c])
+                    canvas[0, i, j] += dna[c] * dna_here
+                    canvas[1, i, j] += diffuse[c] * math.sqrt(math.sqrt(1 - u * u)) * (1 - 0.5 * condensed)
                 if rho < r_c:
                     closeness = rho / r_c
                     if closeness < nearest[i, j]:
@@ -182,7 +232,8 @@ def _plant(count, tile, nucleus, threshold, grain, pattern, rng):  # type: ignor
         keep = rng.random()
         if rho > r_n - 0.45:
             continue
-        if keep < 0.8 * _condensed(tile, y, x, rho / r_n, pattern, grain, threshold):
+        value = _chromatin(tile, y, x, rho / r_n, pattern, grain)
+        if keep < 0.8 * _condensation(value, threshold):
             continue
         free = True
         for k in range(planted):
@@ -243,19 +294,49 @@ def render_cells(
     return canvas, nuclei, cells
 
 
-def plant_foci(
-    bodies: CellBodies, cell: int, count: int, tile: NDArray[np.float32], rng: np.random.Generator
-) -> NDArray[np.float64]:
-    """Places of foci in one nucleus, (focus, 2), (y, x) in µm from its pole; fewer where there is no room."""
-    return _plant(
-        count,
-        tile,
-        bodies.nucleus[cell],
-        bodies.threshold[cell],
-        bodies.grain[cell],
-        bodies.pattern[cell],
-        rng,
+def settle_chromatin(
+    nucleus: NDArray[np.float64],
+    condensed: NDArray[np.float64],
+    grain: NDArray[np.float64],
+    pattern: NDArray[np.float64],
+    nucleoli: NDArray[np.float64],
+    tile: NDArray[np.float32],
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Texture threshold and mean DNA density of nuclei with given condensed shares.
+
+    Set for each nucleus by its own texture, so that condensed share and DNA content are those planted and not
+    only near them.
+
+    Parameters
+    ----------
+    condensed
+        (cell,) share of each nucleus that is condensed chromatin; the others as in ``CellBodies``.
+
+    Returns
+    -------
+    threshold, density
+        (cell,) each.
+    """
+    settled: tuple[NDArray[np.float64], NDArray[np.float64]] = _settle(
+        tile, nucleus, condensed, grain, pattern, nucleoli
     )
+    return settled
+
+
+def plant_foci(
+    bodies: CellBodies,
+    counts: NDArray[np.int64],
+    tile: NDArray[np.float32],
+    rng: np.random.Generator,
+) -> list[NDArray[np.float64]]:
+    """Places of the foci of every nucleus, (focus, 2), (y, x) in µm from its pole.
+
+    There are fewer than asked for where there is no room for them.
+    """
+    return [
+        _plant(count, tile, bodies.nucleus[i], bodies.threshold[i], bodies.grain[i], bodies.pattern[i], rng)
+        for i, count in enumerate(counts)
+    ]
 
 
 def add_spots(plane: NDArray[np.float32], spots: NDArray[np.float64], pixel_um: float) -> None:
@@ -269,13 +350,3 @@ def add_spots(plane: NDArray[np.float32], spots: NDArray[np.float64], pixel_um: 
         (spot, 4): y, x in pixels, sigma in µm, peak.
     """
     _add_spots(plane, spots, pixel_um)
-
-
-def condensed_threshold(share: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Texture value that the given share of a nucleus lies above."""
-    return _PULLED_SPREAD * ndtri(1 - share)
-
-
-def mean_dna_density(share: NDArray[np.float64]) -> NDArray[np.float64]:
-    """DNA density that the condensed share of a nucleus gives it on average."""
-    return _OPEN_LEVEL + share

@@ -28,7 +28,13 @@ from pydantic import Field, model_validator
 from napari_apollo import __version__
 from napari_apollo.panels import Panel
 from napari_apollo.progress import Progress, ShouldStop, Step, never, silent
-from napari_apollo.simulate.fields import SceneConfig, SimulatedField, make_donor, simulate_field
+from napari_apollo.simulate.fields import (
+    SceneConfig,
+    SimulatedField,
+    field_memory,
+    make_donor,
+    simulate_field,
+)
 from napari_apollo.simulate.population import CELL_FACTORS, PANELS, STAINS, Donor
 from napari_apollo.storage import whole_folder, write_json
 from napari_apollo.tasks import map_tasks
@@ -70,7 +76,7 @@ def simulate(config: SimulateConfig, *, progress: Progress = silent, should_stop
     Parameters
     ----------
     config
-        What to simulate and where to put it. Memory: about 60 bytes a pixel of a field for every core.
+        What to simulate and where to put it. Memory: that of one field (announced first) for every core.
 
     Returns
     -------
@@ -88,7 +94,7 @@ def simulate(config: SimulateConfig, *, progress: Progress = silent, should_stop
     """
     jobs = _jobs(config)
     stage = "Simulating fields"
-    progress(Step(stage, 0, len(jobs), f"{60e-6 * config.field_size**2:.0f} MB a field at work"))
+    progress(Step(stage, 0, len(jobs), f"{field_memory(config) / 1e6:.0f} MB a field at work"))
     with whole_folder(config.output, overwrite=config.overwrite) as folder:
         rows, truths, foci = [], [], []
         results = map_tasks(partial(_simulate_job, config=config), jobs, should_stop=should_stop)
