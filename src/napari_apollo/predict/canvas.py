@@ -10,6 +10,7 @@ blending leaves transparent.
 from __future__ import annotations
 
 import threading
+import uuid
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -300,7 +301,8 @@ class Canvas:
             return compute((int(y0), int(y1), int(x0), int(x1)))
 
         chunks = tuple(_chunks(length, self.tile) for length in shape)
-        return da.map_blocks(block, chunks=chunks, dtype=dtype, meta=np.empty((0, 0), dtype))
+        name = f"canvas-{uuid.uuid4().hex}"  # else dask would hash the whole store to find one
+        return da.map_blocks(block, chunks=chunks, dtype=dtype, meta=np.empty((0, 0), dtype), name=name)
 
     def _levels(self, full: da.Array, means: tuple[np.ndarray, np.ndarray] | None) -> list[da.Array]:
         levels = [full]

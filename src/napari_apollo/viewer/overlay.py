@@ -11,11 +11,11 @@ from napari_apollo.cells.store import CellStore
 from napari_apollo.errors import DataError, StoreError
 from napari_apollo.panels import same_stain
 from napari_apollo.predict.canvas import Canvas
+from napari_apollo.predict.colours import stain_colours
 from napari_apollo.predict.roles import ChannelRole
 from napari_apollo.predict.store import PredictionStore
 from napari_apollo.predict.table import features_of
 from napari_apollo.study.images import open_source
-from napari_apollo.viewer.colours import stain_colours
 from napari_apollo.viewer.layers import (
     About,
     Frame,

@@ -13,8 +13,8 @@ _GAP = 20
 def lymph_node_layers() -> list[LayerData]:
     """The lymph node as a two-panel experiment: DAPI everywhere, other stains in the blocks given them."""
     from napari_apollo import samples
+    from napari_apollo.predict.colours import stain_colours
     from napari_apollo.predict.roles import ChannelRole
-    from napari_apollo.viewer.colours import stain_colours
     from napari_apollo.viewer.open import OpenImage
 
     opened = OpenImage(samples.lymph_node().fields)
