@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Sequence
+from itertools import chain, count
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -148,33 +148,36 @@ def unique_names(images: Sequence[Path], panels: Sequence[str]) -> tuple[str, ..
         Image and panel name of every row.
     """
     names = [default_name(image) for image in images]
-    for depth in range(1, max((len(image.parts) for image in images), default=1)):
-        clashing = _clashing(names, images)
-        if not clashing:
-            break
-        for row in clashing:
-            folders = images[row].parts[-1 - depth : -1]
-            names[row] = "_".join([*map(_clean, folders), default_name(images[row])])
-    for row in [row for row, count in enumerate(_counts(names)) if count > 1]:
-        names[row] = f"{names[row]}_{_clean(panels[row])}"
-    seen: Counter[str] = Counter()
+    for alike in _alike(names):
+        for row in alike:
+            names[row] = "_".join([*map(_clean, _telling_folders(images, alike, row)), names[row]])
+    for alike in _alike(names):
+        for row in alike:
+            names[row] = f"{names[row]}_{_clean(panels[row])}"
+    taken: set[str] = set()
     for row, name in enumerate(names):
-        seen[name.casefold()] += 1
-        if seen[name.casefold()] > 1:
-            names[row] = f"{name}_{seen[name.casefold()]}"
+        numbered = (f"{name}_{number}" for number in count(2))
+        names[row] = next(free for free in chain([name], numbered) if free.casefold() not in taken)
+        taken.add(names[row].casefold())
     return tuple(names)
 
 
-def _clashing(names: Sequence[str], images: Sequence[Path]) -> list[int]:
-    holders: dict[str, set[Path]] = {}
-    for name, image in zip(names, images, strict=True):
-        holders.setdefault(name.casefold(), set()).add(image)
-    return [row for row, name in enumerate(names) if len(holders[name.casefold()]) > 1]
+def _alike(names: Sequence[str]) -> list[list[int]]:
+    """Rows that share a name, for every name that several have."""
+    rows: dict[str, list[int]] = {}
+    for row, name in enumerate(names):
+        rows.setdefault(name.casefold(), []).append(row)
+    return [alike for alike in rows.values() if len(alike) > 1]
 
 
-def _counts(names: Sequence[str]) -> list[int]:
-    counter = Counter(name.casefold() for name in names)
-    return [counter[name.casefold()] for name in names]
+def _telling_folders(images: Sequence[Path], alike: Sequence[int], row: int) -> tuple[str, ...]:
+    """The last folders of an image, as many as tell images of one name apart."""
+    different = {images[other] for other in alike}
+    for depth in range(len(images[row].parts)):
+        tails = {tuple(part.casefold() for part in image.parts[-1 - depth : -1]) for image in different}
+        if len(tails) == len(different):
+            return images[row].parts[-1 - depth : -1]
+    return ()
 
 
 def _clean(text: str) -> str:

@@ -77,7 +77,7 @@ def read_manifest(path: Path | str) -> Manifest:
     ]
     if problems:
         raise StudyError(
-            f"{path}: not a manifest; its first line names the columns {', '.join(REQUIRED)}", problems
+            f"{path}: not a manifest; its first line names the columns {', '.join(REQUIRED)}:", problems
         )
 
     drafts: list[tuple[int, dict[str, str]]] = []
@@ -96,7 +96,7 @@ def read_manifest(path: Path | str) -> Manifest:
         drafts.append((line, row))
     fields = _fields(drafts, path.parent, problems)
     if problems:
-        raise StudyError(f"{path}: {len(problems)} wrong", sorted(problems, key=_line_of))
+        raise StudyError(f"{path} cannot be used:", sorted(problems, key=_line_of))
     if not fields:
         raise StudyError(f"{path}: names no image; every line after the first is one field.")
     return Manifest(fields, tuple(_unknown(names)))
