@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,6 +71,14 @@ def find_channels(field: StudyField, layout: Layout) -> Channels:
 def count(number: int, what: str) -> str:
     """``1 channel``, ``2 channels``."""
     return f"{number} {what}{'' if number == 1 else 's'}"
+
+
+def are_generic(names: Sequence[str]) -> bool:
+    """Whether names only count channels (``Channel:0:1``, ``C2``, ``ch00``) and tell no stain."""
+    return all(
+        re.fullmatch(r"(?:channel|chan|ch|c|image|page)?[\s:_#-]*[\d:./]*", name.strip(), re.I)
+        for name in names
+    )
 
 
 def _channel_axis(field: StudyField, layout: Layout) -> str:

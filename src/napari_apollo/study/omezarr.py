@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from napari_apollo.errors import ImageError
+from napari_apollo.study.channels import are_generic
 from napari_apollo.study.source import Layout, Region, check_layout, damage_named
-from napari_apollo.study.tiff_metadata import are_generic
 from napari_apollo.study.units import in_micrometres, pixel_size
 
 _METADATA = ("zarr.json", ".zattrs", ".zgroup", ".zarray")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -18,6 +18,7 @@ import tifffile
 
 from napari_apollo.errors import ImageError
 from napari_apollo.panels import is_listed
+from napari_apollo.study.channels import are_generic
 from napari_apollo.study.units import in_micrometres, pixel_size
 
 _MOST_PAGES = 512
@@ -55,14 +56,6 @@ def channel_names(file: tifffile.TiffFile, series: Any, sizes: Mapping[str, int]
     if names is None and "C" not in sizes and number == len(series._pages) <= _MOST_PAGES:
         names = _page_names(series)
     return names if names and len(names) == number and not are_generic(names) else None
-
-
-def are_generic(names: Sequence[str]) -> bool:
-    """Whether names only count channels (``Channel:0:1``, ``C2``, ``ch00``) and tell no stain."""
-    return all(
-        re.fullmatch(r"(?:channel|chan|ch|c|image|page)?[\s:_#-]*[\d:./]*", name.strip(), re.I)
-        for name in names
-    )
 
 
 def pixel_size_um(file: tifffile.TiffFile, series: Any) -> tuple[float, float] | None:
