@@ -60,9 +60,9 @@ def members(path: Path) -> tuple[Path, ...]:
     return tuple(sorted(files, key=lambda file: natural_key(file.name)))
 
 
-def natural_key(name: str) -> list[tuple[int, str]]:
+def natural_key(name: str) -> list[tuple[str, int]]:
     """Sorts ``ch2`` before ``ch10``."""
-    return [(int(digits or 0), text) for text, digits in re.findall(r"(\D*)(\d*)", name.casefold())]
+    return [(text, int(digits or 0)) for text, digits in re.findall(r"(\D*)(\d*)", name.casefold())]
 
 
 def open_stain_files(path: Path) -> Source:
