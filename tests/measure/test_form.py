@@ -156,8 +156,8 @@ def test_outline_goes_round_what_polar_angle_cannot_order(forms):
 def test_lengths_carry_the_pixel_size(field):
     pixels = measure_field(field.image, field.labels, field.cells, field.stains, config=FORM)
     microns = measure_field(field.image, field.labels, field.cells, field.stains, 0.25, FORM)
-    units = microns.attrs["var"]["unit"]
+    units = {name: about["unit"] for name, about in microns.attrs["var"].items()}
     powers = {"µm": 1, "µm²": 2, "µm⁻¹": -1, "1": 0, "rad": 0}
     for name in pixels:
         np.testing.assert_allclose(microns[name], pixels[name] * 0.25 ** powers[units[name]], rtol=1e-12)
-    assert set(pixels.attrs["var"]["unit"]) == {"px", "px²", "px⁻¹", "1", "rad"}
+    assert {about["unit"] for about in pixels.attrs["var"].values()} == {"px", "px²", "px⁻¹", "1", "rad"}

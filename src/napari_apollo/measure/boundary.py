@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from numba import njit
 
+from napari_apollo.measure.compiled import kernel
 from napari_apollo.measure.contour import circular_peaks, curvature, outline
 from napari_apollo.measure.gather import Cells
 from napari_apollo.measure.reasons import Reason
@@ -81,7 +81,7 @@ _DEGENERATE = int(Reason.DEGENERATE)
 _NONE_FOUND = int(Reason.NONE_FOUND)
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _outlines(cells, code, out, why):  # type: ignore[no-untyped-def]
     for i in range(len(cells.height)):
         start, stop = cells.start[i], cells.start[i + 1]
@@ -98,7 +98,7 @@ def _outlines(cells, code, out, why):  # type: ignore[no-untyped-def]
             _describe(bends, weight, out[i], why[i])
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _describe(bends, weight, out, why):  # type: ignore[no-untyped-def]
     length = weight.sum()
     circle = 2.0 * np.pi / length
@@ -139,7 +139,7 @@ def _describe(bends, weight, out, why):  # type: ignore[no-untyped-def]
     out[12] = length * energy / (4.0 * np.pi**2)
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _changes(bends, level):  # type: ignore[no-untyped-def]
     """Changes between beyond +level and beyond -level around a closed curve."""
     last = first = 0

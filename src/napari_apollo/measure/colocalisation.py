@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from itertools import combinations
 
 import numpy as np
-from numba import njit
 
+from napari_apollo.measure.compiled import kernel
 from napari_apollo.measure.gather import Cells
 from napari_apollo.measure.reasons import Reason
 from napari_apollo.measure.regions import CELL, NUCLEUS, values_of
@@ -72,7 +72,7 @@ _COUNT = len(_PAIR) + 2
 _BINS = 256
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _pairs(cells, code, channels, out, why):  # type: ignore[no-untyped-def]
     stains = len(channels)
     for i in range(len(cells.height)):
@@ -101,7 +101,7 @@ def _pairs(cells, code, channels, out, why):  # type: ignore[no-untyped-def]
                 at += _COUNT
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def otsu(values):  # type: ignore[no-untyped-def]
     """Otsu's threshold: values at or above it are the brighter class; NaN where all are equal.
 
@@ -133,7 +133,7 @@ def otsu(values):  # type: ignore[no-untyped-def]
     return low + place / scale
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _together(a, b, on_a, on_b, out, why):  # type: ignore[no-untyped-def]
     sum_a, sum_b = a.sum(), b.sum()
     mean_a, mean_b = sum_a / len(a), sum_b / len(b)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from numba import njit
 
+from napari_apollo.measure.compiled import kernel
 from napari_apollo.measure.gather import Cells
 from napari_apollo.measure.ordering import ascending
 from napari_apollo.measure.reasons import Reason
@@ -68,7 +68,7 @@ _NO_SIGNAL = int(Reason.NO_SIGNAL)
 _TOO_SMALL = int(Reason.TOO_SMALL)
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _condensation(cells, channel, alpha, out, why):  # type: ignore[no-untyped-def]
     for i in range(len(cells.height)):
         start, stop = cells.start[i], cells.start[i + 1]
@@ -116,7 +116,7 @@ def _condensation(cells, channel, alpha, out, why):  # type: ignore[no-untyped-d
         out[i, 6] = largest / count
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _gradient(region, pixels, height, width):  # type: ignore[no-untyped-def]
     total = 0.0
     inner = 0
@@ -137,7 +137,7 @@ def _gradient(region, pixels, height, width):  # type: ignore[no-untyped-def]
     return total, inner
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def count_pieces(region):  # type: ignore[no-untyped-def]
     """Number of 8-connected pieces of a padded region, and pixels of the largest; clears the region."""
     height, width = region.shape

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+
+from napari_apollo.measure.compiled import inlined, kernel
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def outline(region):  # type: ignore[no-untyped-def]
     """Outer contour of a padded region: midpoints of the pixel sides on it, in order.
 
@@ -35,7 +36,7 @@ def outline(region):  # type: ignore[no-untyped-def]
     return best
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _unseen_top(region, seen, start):  # type: ignore[no-untyped-def]
     """Next pixel, counted row by row, whose top side is on a contour not yet followed; 0 if none."""
     width = region.shape[1]
@@ -46,7 +47,7 @@ def _unseen_top(region, seen, start):  # type: ignore[no-untyped-def]
     return 0
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _trace(region, top, left, seen):  # type: ignore[no-untyped-def]
     """Follow the sides of pixels with the region on the right, from the top side of one pixel."""
     points = np.empty((256, 2))
@@ -88,7 +89,7 @@ def _trace(region, top, left, seen):  # type: ignore[no-untyped-def]
             return points[:count].copy(), 0.5 * area
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def curvature(points, fraction, least):  # type: ignore[no-untyped-def]
     """Curvature along a closed curve that is smoothed by a Gaussian of its arc length.
 
@@ -148,14 +149,14 @@ def curvature(points, fraction, least):  # type: ignore[no-untyped-def]
     return out, weight
 
 
-@njit(nogil=True, cache=True, inline="always")
+@inlined
 def _add(sums, at, weight, dy, dx, line):  # type: ignore[no-untyped-def]
     sums[at, 0] += weight * dy
     sums[at, 1] += weight * dx
     sums[at, 2] += weight * line
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def circular_peaks(values, prominence):  # type: ignore[no-untyped-def]
     """Positive local maxima of a closed curve of values with at least this prominence.
 

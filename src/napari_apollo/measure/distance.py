@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+
+from napari_apollo.measure.compiled import kernel
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def depth_of(region):  # type: ignore[no-untyped-def]
     """Squared Euclidean distance to the nearest background pixel, in whole numbers.
 

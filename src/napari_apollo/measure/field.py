@@ -67,7 +67,8 @@ def measure_field(
     -------
     pandas.DataFrame
         One float64 column a feature, one row a nucleus, indexed by ``label`` in ascending order.
-        ``attrs["var"]`` describes the columns, ``attrs["missing"]`` counts missing values by reason.
+        ``attrs["var"]`` says of every column its ``family``, ``region``, ``stain``, ``unit`` and
+        ``description``; ``attrs["missing"]`` counts missing values by reason.
 
     Raises
     ------
@@ -102,7 +103,7 @@ def measure_field(
     table = pd.DataFrame(
         values, index=pd.Index(ids, name="label"), columns=[column.name for column in columns]
     )
-    table.attrs["var"] = describe(columns, size)
+    table.attrs["var"] = describe(columns, size).to_dict("index")
     table.attrs["missing"] = count_reasons(why)
     return table
 
@@ -255,7 +256,8 @@ def _around(first: NDArray[np.int64], second: NDArray[np.int64]) -> NDArray[np.i
 
 def _touches(boxes: NDArray[np.int64], shape: tuple[int, int]) -> NDArray[np.uint8]:
     outside = (boxes[:, :2] <= 0).any(axis=1) | (boxes[:, 2:] >= np.array(shape)).any(axis=1)
-    return outside.astype(np.uint8)
+    flags: NDArray[np.uint8] = np.asarray(outside, np.uint8)
+    return flags
 
 
 def _batches(boxes: NDArray[np.int64], config: MeasureConfig) -> Iterator[NDArray[np.intp]]:
@@ -289,6 +291,6 @@ def _measure_batch(
     gathered = gather_field(image, nuclei, cells, ids[batch], local, edge[batch], context.margin)
     return _Part(
         measure_cells(gathered, context, pixel_size_um),
-        nucleus_centres(gathered) + np.array([top, left]),
+        nucleus_centres(gathered, part[0], part[1]),
         neighbours.contacts(nuclei, nuclei if cells is None else cells, ids[batch], local),
     )

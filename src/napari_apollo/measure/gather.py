@@ -9,8 +9,9 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from napari_apollo.measure.compiled import kernel
 
 CYTOPLASM = 1
 NUCLEUS = 2
@@ -144,24 +145,28 @@ def _allocate(boxes: NDArray[np.int64], edge: NDArray[np.uint8], stains: int) ->
     )
 
 
-@njit(nogil=True, cache=True)
-def nucleus_centres(cells):  # type: ignore[no-untyped-def]
-    """Centroids (n, 2) float64 of the nuclei, (y, x) in pixels of crop or field; NaN where there is none."""
+@kernel
+def nucleus_centres(cells, top, left):  # type: ignore[no-untyped-def]
+    """Centroids (n, 2) float64 of the nuclei, (y, x) in pixels; NaN where there is none.
+
+    ``top`` and ``left`` are where the part that the cells were gathered from begins; sums are of whole
+    numbers, so that the centroids do not depend on it.
+    """
     out = np.full((len(cells.height), 2), np.nan)
     for i in range(len(cells.height)):
         count = sy = sx = 0
         for at in range(cells.start[i + 1] - cells.start[i]):
             if cells.mask[cells.start[i] + at] == NUCLEUS:
                 count += 1
-                sy += at // cells.width[i]
-                sx += at % cells.width[i]
+                sy += top + cells.top[i] + at // cells.width[i]
+                sx += left + cells.left[i] + at % cells.width[i]
         if count:
-            out[i, 0] = cells.top[i] + sy / count
-            out[i, 1] = cells.left[i] + sx / count
+            out[i, 0] = sy / count
+            out[i, 1] = sx / count
     return out
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _boxes_by_rank(ranks, count):  # type: ignore[no-untyped-def]
     boxes = np.empty((count, 4), np.int64)
     boxes[:, 0] = ranks.shape[0]
@@ -179,7 +184,7 @@ def _boxes_by_rank(ranks, count):  # type: ignore[no-untyped-def]
     return boxes
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _boxes_of_crops(masks, margin):  # type: ignore[no-untyped-def]
     count, height, width = masks.shape
     boxes = np.zeros((count, 4), np.int64)
@@ -204,7 +209,7 @@ def _boxes_of_crops(masks, margin):  # type: ignore[no-untyped-def]
     return boxes, edge
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _fill_from_crops(images, masks, boxes, cells):  # type: ignore[no-untyped-def]
     for i in range(len(boxes)):
         at = cells.start[i]
@@ -224,7 +229,7 @@ def _fill_from_crops(images, masks, boxes, cells):  # type: ignore[no-untyped-de
                     at += 1
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _fill_from_field(image, labels, regions, ids, boxes, cells):  # type: ignore[no-untyped-def]
     for i in range(len(boxes)):
         at = cells.start[i]

@@ -7,10 +7,11 @@ pixels is ``n`` wide. Coordinates are doubled to stay whole.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+
+from napari_apollo.measure.compiled import kernel
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def hull_of(region):  # type: ignore[no-untyped-def]
     """Hull of a padded region.
 
@@ -45,7 +46,7 @@ def hull_of(region):  # type: ignore[no-untyped-def]
     return _chain(low, high, 1), _chain(high, high, -1)
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _chain(columns, filled, sign):  # type: ignore[no-untyped-def]
     out = np.empty((len(columns), 2), np.int64)
     count = 0
@@ -66,7 +67,7 @@ def _chain(columns, filled, sign):  # type: ignore[no-untyped-def]
     return out[:count].copy()
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def hull_vertices(left, right):  # type: ignore[no-untyped-def]
     """Vertices of the hull in pixels, (k, 2) float64 in order around it."""
     count = len(left) + len(right)
@@ -88,7 +89,7 @@ def hull_vertices(left, right):  # type: ignore[no-untyped-def]
     return out[:used].copy()
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def pixels_inside(left, right):  # type: ignore[no-untyped-def]
     """Number of pixels whose centre lies in the hull or on it."""
     total = 0
@@ -111,7 +112,7 @@ def pixels_inside(left, right):  # type: ignore[no-untyped-def]
     return total
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def callipers(vertices):  # type: ignore[no-untyped-def]
     """Smallest and largest calliper, area of the smallest box, perimeter of the hull, in pixels.
 

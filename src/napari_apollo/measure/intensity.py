@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from numba import njit
 
+from napari_apollo.measure.compiled import kernel
 from napari_apollo.measure.gather import Cells
 from napari_apollo.measure.ordering import ascending, central_moments, entropy, median_deviation, merged
 from napari_apollo.measure.reasons import Reason
@@ -90,7 +90,7 @@ _CONSTANT = int(Reason.CONSTANT)
 _NO_SIGNAL = int(Reason.NO_SIGNAL)
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _statistics(cells, channel, out, why):  # type: ignore[no-untyped-def]
     """Fill (cell, region x feature) for one stain, regions in the order of ``_ORDER``."""
     size = out.shape[1] // 3
@@ -104,7 +104,7 @@ def _statistics(cells, channel, out, why):  # type: ignore[no-untyped-def]
         _describe(merged(nucleus, cytoplasm), out[i, 2 * size :], why[i, 2 * size :])
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _describe(ordered, out, why):  # type: ignore[no-untyped-def]
     if len(ordered) == 0:
         why[:] = _NO_REGION

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from numba import njit
 
+from napari_apollo.measure.compiled import kernel
 from napari_apollo.measure.gather import Cells
 from napari_apollo.measure.reasons import Reason
 from napari_apollo.measure.regions import NUCLEUS, in_region
@@ -75,7 +75,7 @@ _NO_REGION = int(Reason.NO_REGION)
 _NO_SIGNAL = int(Reason.NO_SIGNAL)
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _moments(cells, channel, out, why):  # type: ignore[no-untyped-def]
     for i in range(len(cells.height)):
         start, stop = cells.start[i], cells.start[i + 1]
@@ -125,7 +125,7 @@ def _moments(cells, channel, out, why):  # type: ignore[no-untyped-def]
         hu_invariants(eta, out[i, 7:])
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def hu_invariants(eta, out):  # type: ignore[no-untyped-def]
     """Hu's seven invariants of (η20, η11, η02, η30, η21, η12, η03)."""
     n20, n11, n02, n30, n21, n12, n03 = eta

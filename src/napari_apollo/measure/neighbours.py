@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
+from napari_apollo.measure.compiled import kernel
 from napari_apollo.measure.reasons import Reason
 from napari_apollo.measure.registry import Column, Feature, Values, Why, blank
 
@@ -89,7 +89,7 @@ def _without_self(
     return distance[~own].reshape(shape), order[~own].reshape(shape)
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def contacts(labels, regions, ids, boxes):  # type: ignore[no-untyped-def]
     """Share of each nucleus's and cell's outline that faces another one.
 

@@ -7,12 +7,12 @@ linear time, several times faster than by comparison. Everything else is sorted 
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from napari_apollo.measure.compiled import kernel
 from napari_apollo.measure.regions import quantile
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def ascending(values):  # type: ignore[no-untyped-def]
     """Values in ascending order, float64."""
     count = len(values)
@@ -37,7 +37,7 @@ def ascending(values):  # type: ignore[no-untyped-def]
     return out
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _by_digit(keys, shift):  # type: ignore[no-untyped-def]
     place = np.zeros(257, np.int64)
     for key in keys:
@@ -52,7 +52,7 @@ def _by_digit(keys, shift):  # type: ignore[no-untyped-def]
     return out
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def merged(first, second):  # type: ignore[no-untyped-def]
     """Two ascending arrays as one."""
     out = np.empty(len(first) + len(second))
@@ -67,7 +67,7 @@ def merged(first, second):  # type: ignore[no-untyped-def]
     return out
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def median_deviation(ordered):  # type: ignore[no-untyped-def]
     """Median of the absolute deviations of ascending values from their median."""
     count = len(ordered)
@@ -92,7 +92,7 @@ def median_deviation(ordered):  # type: ignore[no-untyped-def]
     return 0.5 * (last + deviation)
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def central_moments(values):  # type: ignore[no-untyped-def]
     """Mean and second to fourth central moment, in two passes."""
     mean = values.sum() / len(values)
@@ -107,7 +107,7 @@ def central_moments(values):  # type: ignore[no-untyped-def]
     return mean, m2 / count, m3 / count, m4 / count
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def entropy(ordered, bins):  # type: ignore[no-untyped-def]
     """Shannon entropy in bits of ascending, not constant values in equal bins from first to last."""
     counts = np.zeros(bins, np.int64)

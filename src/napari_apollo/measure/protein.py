@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from numba import njit
 
+from napari_apollo.measure.compiled import kernel
 from napari_apollo.measure.gather import Cells
 from napari_apollo.measure.ordering import ascending, central_moments
 from napari_apollo.measure.reasons import Reason
@@ -63,7 +63,7 @@ _NO_REGION = int(Reason.NO_REGION)
 _CONSTANT = int(Reason.CONSTANT)
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _ten(cells, channel, grow, out, why):  # type: ignore[no-untyped-def]
     for i in range(len(cells.height)):
         start, stop = cells.start[i], cells.start[i + 1]
@@ -75,7 +75,7 @@ def _ten(cells, channel, grow, out, why):  # type: ignore[no-untyped-def]
         ten_statistics(ascending(pixels[grown]), nucleus, out[i], why[i])
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def grown_nucleus(mask, height, width, steps, within):  # type: ignore[no-untyped-def]
     """Positions in the box of the nucleus grown by so many steps across pixel sides.
 
@@ -107,7 +107,7 @@ def grown_nucleus(mask, height, width, steps, within):  # type: ignore[no-untype
     return np.flatnonzero(state), nucleus
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def ten_statistics(ordered, area, out, why):  # type: ignore[no-untyped-def]
     """The ten statistics of ascending values, in the order of ``FEATURES``."""
     mean, m2, m3, m4 = central_moments(ordered)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from numba import njit
 
+from napari_apollo.measure.compiled import kernel
 from napari_apollo.measure.distance import depth_of
 from napari_apollo.measure.gather import Cells
 from napari_apollo.measure.reasons import Reason
@@ -92,7 +92,7 @@ _NO_SIGNAL = int(Reason.NO_SIGNAL)
 _PER_REGION, _PER_STAIN = len(_FORM), len(_LIGHT)
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _distributions(cells, code, channels, out, why):  # type: ignore[no-untyped-def]
     for i in range(len(cells.height)):
         start, stop = cells.start[i], cells.start[i + 1]
@@ -139,7 +139,7 @@ def _distributions(cells, code, channels, out, why):  # type: ignore[no-untyped-
             )
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _one_stain(pixels, place, depth, ring, cy, cx, out, why):  # type: ignore[no-untyped-def]
     sums = np.zeros(RINGS)
     counts = np.zeros(RINGS, np.int64)

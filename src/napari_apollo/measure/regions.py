@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+
+from napari_apollo.measure.compiled import inlined, kernel
 
 CELL = 0
 CYTOPLASM = 1
@@ -11,13 +12,13 @@ NUCLEUS = 2
 """Region codes: nucleus and cytoplasm are their mask values, the cell is both."""
 
 
-@njit(nogil=True, cache=True, inline="always")
+@inlined
 def in_region(value, region):  # type: ignore[no-untyped-def]
     """Whether a mask value belongs to a region."""
     return value != 0 and (region == CELL or value == region)
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def padded(mask, height, width, region):  # type: ignore[no-untyped-def]
     """Region of one cell as (height + 2, width + 2) uint8 with a rim of background."""
     out = np.zeros((height + 2, width + 2), np.uint8)
@@ -28,7 +29,7 @@ def padded(mask, height, width, region):  # type: ignore[no-untyped-def]
     return out
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def values_of(mask, pixels, region):  # type: ignore[no-untyped-def]
     """Intensities of the pixels of a region, in the order of the box."""
     count = 0
@@ -44,7 +45,7 @@ def values_of(mask, pixels, region):  # type: ignore[no-untyped-def]
     return out
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def quantile(ordered, fraction):  # type: ignore[no-untyped-def]
     """Quantile of ascending values, linear between neighbours (NumPy's default)."""
     position = fraction * (len(ordered) - 1)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from numba import njit
 
+from napari_apollo.measure.compiled import kernel
 from napari_apollo.measure.gather import Cells
 from napari_apollo.measure.hull import callipers, hull_of, hull_vertices, pixels_inside
 from napari_apollo.measure.reasons import Reason
@@ -127,7 +127,7 @@ _DEGENERATE = int(Reason.DEGENERATE)
 _ROUND = int(Reason.ROUND)
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _shapes(cells, code, out, why):  # type: ignore[no-untyped-def]
     for i in range(len(cells.height)):
         start, stop = cells.start[i], cells.start[i + 1]
@@ -153,7 +153,7 @@ def _shapes(cells, code, out, why):  # type: ignore[no-untyped-def]
             why[i, 20] = _ROUND
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def spread(region):  # type: ignore[no-untyped-def]
     """Area, centroid and second central moments per pixel of a padded region.
 
@@ -182,7 +182,7 @@ def spread(region):  # type: ignore[no-untyped-def]
     )
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def eigenvalues(vyy, vxx, vyx):  # type: ignore[no-untyped-def]
     """Larger and smaller eigenvalue of a symmetric 2 x 2 matrix."""
     middle = 0.5 * (vyy + vxx)
@@ -190,7 +190,7 @@ def eigenvalues(vyy, vxx, vyx):  # type: ignore[no-untyped-def]
     return middle + reach, middle - reach
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def crossings(region):  # type: ignore[no-untyped-def]
     """Crofton perimeter and Euler number (8-connected) of a padded region."""
     straight = diagonal = ones = threes = twins = 0
@@ -209,7 +209,7 @@ def crossings(region):  # type: ignore[no-untyped-def]
     return np.pi / 4.0 * (straight + diagonal / np.sqrt(2.0)), (ones - threes - 2 * twins) // 4
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _form(region, area, cy, cx, out):  # type: ignore[no-untyped-def]
     perimeter, euler = crossings(region)
     left, right = hull_of(region)
@@ -234,7 +234,7 @@ def _form(region, area, cy, cx, out):  # type: ignore[no-untyped-def]
     out[28] = euler
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _radii(region, cy, cx):  # type: ignore[no-untyped-def]
     """Ascending distances from the centroid to the midpoints of the boundary's pixel sides."""
     out = np.empty(4 * region.size)

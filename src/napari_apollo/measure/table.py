@@ -25,7 +25,8 @@ def describe(columns: Sequence[Column], pixel_size_um: float | None) -> pd.DataF
     -------
     pandas.DataFrame
         Indexed by column name: ``family``, ``feature``, ``region``, ``stain``, ``unit`` (µm where the
-        pixel size is known, else px), ``description``, ``source``, ``missing`` (what NaN means).
+        pixel size is known, else px), ``description``, ``source``, ``missing`` (what NaN means),
+        ``turns`` (whether turning the image changes it).
     """
     length = "px" if pixel_size_um is None else "µm"
     rows = [
@@ -38,11 +39,12 @@ def describe(columns: Sequence[Column], pixel_size_um: float | None) -> pd.DataF
             "description": column.feature.formula,
             "source": column.feature.source,
             "missing": column.feature.missing,
+            "turns": column.feature.turns,
         }
         for column in columns
     ]
     names = [column.name for column in columns]
-    keys = ["family", "feature", "region", "stain", "unit", "description", "source", "missing"]
+    keys = ["family", "feature", "region", "stain", "unit", "description", "source", "missing", "turns"]
     return pd.DataFrame(rows, index=pd.Index(names, name="name"), columns=keys)
 
 
@@ -83,7 +85,9 @@ def with_columns(
     old = np.zeros((table.n_obs, 0)) if kept.X is None else _dense(kept.X)
     new_var = pd.concat([kept.var, var.assign(**{_MADE_BY: _MEASURE})])
     for name in new_var.columns:
-        if new_var[name].dtype == object:
+        if name == "turns":
+            new_var[name] = new_var[name].eq(True)
+        elif new_var[name].dtype == object:
             new_var[name] = new_var[name].fillna("").astype(str)
     blank = np.full(values.shape, np.nan, np.float32)
     return anndata.AnnData(
@@ -98,7 +102,7 @@ def with_columns(
 
 
 def _is_own(table: anndata.AnnData) -> NDArray[np.bool_]:
-    """Which columns were measured here: marked in ``var``, or listed in ``uns`` where joining lost the mark."""
+    """Which columns were measured here: marked in ``var``, or listed in ``uns`` if a join lost the mark."""
     own = table.var_names.isin(np.asarray(table.uns.get(_MEASURE, {}).get(_COLUMNS, []), dtype=object))
     if _MADE_BY in table.var:
         own = own | (table.var[_MADE_BY] == _MEASURE).to_numpy()

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from numba import njit
 
+from napari_apollo.measure.compiled import kernel
 from napari_apollo.measure.gather import Cells
 from napari_apollo.measure.reasons import Reason
 from napari_apollo.measure.regions import in_region
@@ -87,7 +87,7 @@ _NO_PAIRS = int(Reason.NO_PAIRS)
 _COUNT = len(_PROPERTIES)
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _textures(cells, code, channel, distances, levels, out, why):  # type: ignore[no-untyped-def]
     pairs = np.zeros((levels, levels), np.int64)
     log = _entropy_terms(cells.height, cells.width)
@@ -121,7 +121,7 @@ def _textures(cells, code, channel, distances, levels, out, why):  # type: ignor
             )
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _entropy_terms(height, width):  # type: ignore[no-untyped-def]
     """The number c log2 c for every count that a cell of these boxes can have."""
     out = np.zeros(2 * max(1, (height * width).max()) + 1)
@@ -130,7 +130,7 @@ def _entropy_terms(height, width):  # type: ignore[no-untyped-def]
     return out
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _at_distance(grey, distance, pairs, log, out, why):  # type: ignore[no-untyped-def]
     slant = int(np.round(distance / np.sqrt(2.0)))
     sums = np.zeros(_COUNT)
@@ -153,7 +153,7 @@ def _at_distance(grey, distance, pairs, log, out, why):  # type: ignore[no-untyp
         why[5] = _CONSTANT
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _count_pairs(grey, dy, dx, pairs):  # type: ignore[no-untyped-def]
     """Fill the upper triangle with pairs of grey levels (smaller, larger); returns their number."""
     height, width = grey.shape
@@ -167,7 +167,7 @@ def _count_pairs(grey, dy, dx, pairs):  # type: ignore[no-untyped-def]
     return total
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _add_properties(pairs, total, log, sums):  # type: ignore[no-untyped-def]
     """Add the properties of symmetric pairs, and clear them; whether the correlation is defined."""
     levels = len(pairs)
