@@ -183,12 +183,11 @@ class OpenImage:
         plane = source.lazy()[source.field.panel.index(stain)].rechunk(TILE)
         if all(having) or not self.labels:
             return plane
-        own = [labels for labels, has in zip(self.labels, having, strict=True) if has]
-        others = [labels for labels, has in zip(self.labels, having, strict=True) if not has]
 
         def limited(block: np.ndarray, block_info: Any = None) -> np.ndarray:
             (y0, y1), (x0, x1) = block_info[0]["array-location"]
-            return np.where(_territory(own, others, y0, y1, x0, x1), block, 0)
+            nearest = _nearest_field(self.labels, y0, y1, x0, x1)
+            return np.where(np.array([False, *having])[nearest], block, 0)
 
         return plane.map_blocks(limited, dtype=plane.dtype, meta=np.empty((0, 0), plane.dtype))
 
@@ -207,22 +206,18 @@ class OpenImage:
         return float(low), float(max(high, low + 1))
 
 
-def _territory(
-    own: Sequence[LabelImage], others: Sequence[LabelImage], y0: int, y1: int, x0: int, x1: int
-) -> np.ndarray:
-    """Which pixels of a region lie nearer to the nuclei of some fields than to those of others."""
+def _nearest_field(labels: Sequence[LabelImage], y0: int, y1: int, x0: int, x1: int) -> np.ndarray:
+    """Which field's nuclei each pixel of a region is nearest to: 1 for the first, 0 where none is near."""
     from napari_apollo.cells.segmentation import expand_nuclei
 
-    height, width = own[0].shape
+    height, width = labels[0].shape
     top, left = max(0, y0 - _TERRITORY), max(0, x0 - _TERRITORY)
     rows = slice(top, min(height, y1 + _TERRITORY))
     columns = slice(left, min(width, x1 + _TERRITORY))
-    kinds = np.zeros((rows.stop - rows.start, columns.stop - columns.start), np.int32)
-    for kind, images in ((1, own), (2, others)):
-        for labels in images:
-            kinds[labels.read(rows, columns) > 0] = kind
-    nearest = expand_nuclei(kinds, _TERRITORY)
-    return nearest[y0 - top : y1 - top, x0 - left : x1 - left] == 1
+    fields = np.zeros((rows.stop - rows.start, columns.stop - columns.start), np.int32)
+    for number, nuclei in enumerate(labels, start=1):
+        fields[nuclei.read(rows, columns) > 0] = number
+    return expand_nuclei(fields, _TERRITORY)[y0 - top : y1 - top, x0 - left : x1 - left]
 
 
 def pyramid(image: da.Array) -> list[da.Array]:
