@@ -159,9 +159,10 @@ def open_tiff(path: Path) -> TiffSource:
         with Complaints("tifffile") as complaints, tifffile.TiffFile(path) as file:
             for sibling in sibling_files(file):
                 check_structure(sibling)
-            series = _the_series(path, file)
-            pages = list(_pages(path, series))
+            found = list(file.series)
             _refuse_damage(path, complaints)
+            series = _the_series(path, found)
+            pages = list(_pages(path, series))
             axes, shape = series.get_axes(squeeze=False), tuple(series.get_shape(squeeze=False))
             kept, named = _kept_axes(path, axes, shape)
             sizes = tuple(shape[i] for i in kept)
@@ -189,8 +190,7 @@ def _refuse_damage(path: Path, complaints: Complaints) -> None:
             raise ImageError(path, f"is damaged: {said}.", "Copy it again, or save it anew.")
 
 
-def _the_series(path: Path, file: tifffile.TiffFile) -> Any:
-    found = list(file.series)
+def _the_series(path: Path, found: Sequence[Any]) -> Any:
     if not found:
         raise ImageError(path, "holds no image.", "Save it anew as TIFF or OME-TIFF.")
     if found[0].kind in _SLIDES:
