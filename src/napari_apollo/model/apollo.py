@@ -62,7 +62,8 @@ class Apollo:
 
     def __init__(self, network: Network, card: ModelCard, device: torch.device | str = "cpu") -> None:
         self.device = torch.device(device)
-        self.network = network.to(self.device).eval().requires_grad_(False)
+        network = network.to(self.device).to(memory_format=torch.channels_last)
+        self.network = network.eval().requires_grad_(False)
         self.card = card
 
     @classmethod

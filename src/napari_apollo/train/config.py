@@ -132,6 +132,10 @@ class TrainConfig(OperationConfig):
     tune_decoders: bool = _small("tune_decoders")
     """Step 2: let the decoders move, too; needs a reconstruction weight."""
 
+    turn_cells: bool = _small("turn_cells")
+    """Step 2: rotate and flip half of the cells at random; needs a reconstruction weight, as the
+    latents of step 1 belong to the cells as they lay."""
+
     memory_gb: float = Field(default=0, ge=0)
     """Crops are kept on the device up to this many GB, and read from the store batch by batch where
     there are more; 0 takes half of what is free."""
@@ -158,6 +162,8 @@ class TrainConfig(OperationConfig):
             raise ValueError("specific and specific_maps go together: both 0 (fully joint), or neither")
         if self.tune_decoders and not self.reconstruction_weight:
             raise ValueError("tune_decoders needs a reconstruction_weight: nothing else moves decoders")
+        if self.turn_cells and not self.reconstruction_weight:
+            raise ValueError("turn_cells needs a reconstruction_weight: turned cells have no latents")
         if not self.regression_weight and not self.reconstruction_weight:
             raise ValueError("step 2 has nothing to learn: both its weights are 0")
         return self

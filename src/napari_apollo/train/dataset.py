@@ -169,7 +169,7 @@ def open_dataset(store: CellStore, config: TrainConfig) -> Dataset:
         test_fraction=config.test_fraction,
         validation_fraction=config.validation_fraction,
         seed=config.seed,
-        crop_size=store.crop_size,
+        crop_size=round(store.crop_size * float(used["scale"].max())),
     )
     counts = [len(panels[name].proteins) for name in used["panel"]]
     groups = (used["donor"].astype(str) + "\n" + used["panel"].astype(str)).to_list()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
 from torch import Tensor
 
@@ -43,6 +44,7 @@ class Keeper:
         self._config = config
         self._validation = validation
         self._best: dict[str, Tensor] | None = None
+        self._best_values: dict[str, Any] = {}
         self._best_changed = False
         self._written = time.monotonic()
 
@@ -61,6 +63,11 @@ class Keeper:
         )
         if epoch.improved and epoch.validation:
             self._best = {name: value.detach().clone() for name, value in self._network.state_dict().items()}
+            self._best_values = {
+                "stage": epoch.stage,
+                "epoch": epoch.epoch,
+                "criterion": epoch.validation["criterion"],
+            }
             self._best_changed = True
         if time.monotonic() - self._written >= self._config.checkpoint_seconds:
             self._checkpoint(position)
@@ -81,7 +88,7 @@ class Keeper:
         network = {f"network.{name}": value for name, value in self._network.state_dict().items()}
         if self._best_changed and self._best is not None:
             best = {f"network.{name}": value for name, value in self._best.items()}
-            write_checkpoint(self._folder.checkpoints / "best", best, {"position": position.to_dict()})
+            write_checkpoint(self._folder.checkpoints / "best", best, self._best_values)
             self._best_changed = False
         stages = self._objective.stages
         # A stage that is over leaves its latents to the next one, which then keeps them.

@@ -117,7 +117,8 @@ def train_into(
     dataset = open_dataset(store, config)
     progress(Step("Cells", detail=_in_words(dataset)))
     architecture = image_architecture(config, dataset.vocabulary, store.crop_size)
-    network = seeded_network(architecture, config.seed).to(device)
+    # Channels last is the layout that convolutions are fastest in, on processors and GPUs.
+    network = seeded_network(architecture, config.seed).to(device).to(memory_format=torch.channels_last)
     every_protein = not one_protein(config.objective)
     training = dataset.cells(TRAIN, device, every_protein=every_protein)
     validation = dataset.cells(VALIDATION, device, every_protein=every_protein)

@@ -35,6 +35,7 @@ PAPER: dict[str, Any] = {
     "regression_weight": 1.0,
     "reconstruction_weight": 0.0,
     "tune_decoders": False,
+    "turn_cells": False,
 }
 
 SMALL: dict[str, Any] = {
@@ -57,6 +58,7 @@ SMALL: dict[str, Any] = {
     "encoder_patience": 15,
     "reconstruction_weight": 1.0,
     "tune_decoders": True,
+    "turn_cells": True,
 }
 
 PRESETS: dict[str, dict[str, Any]] = {"small": SMALL, "paper": PAPER}

@@ -73,8 +73,8 @@ def split_cells(
     seed
         Of that choice.
     crop_size
-        Pixels; where sides of one field are held out, cells nearer than half a crop to them are
-        left out of everything.
+        In pixels of the fields; where sides of one field are held out, cells nearer than half a
+        crop to them are left out of everything.
 
     Raises
     ------
@@ -87,17 +87,22 @@ def split_cells(
     by = "split"
     test: tuple[str, ...] = ("split",)
     validation: tuple[str, ...] = ("split",)
+    validation_by = "split"
     if held_out:
         by, chosen = _named(obs, held_out)
+        part[part == TEST] = TRAIN
         part[chosen] = TEST
         test = held_out
     elif not (part == TEST).any():
         by, chosen, test = _choose(obs, np.ones(len(obs), bool), test_fraction, seed, "test", enough=3)
         part[chosen] = TEST
     if not (part == VALIDATION).any():
-        _, chosen, validation = _choose(obs, part != TEST, validation_fraction, seed, "validation", enough=2)
+        validation_by, chosen, validation = _choose(
+            obs, part != TEST, validation_fraction, seed, "validation", enough=2
+        )
         part[chosen] = VALIDATION
-    _leave_gap(obs, part, crop_size / 2)
+    if "region" in (by, validation_by):
+        _leave_gap(obs, part, crop_size / 2)
     split = Split(part, by, test, validation)
     _check(obs, split)
     return split

@@ -14,9 +14,9 @@ from typing import ClassVar, Protocol
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from napari_apollo.model.network import Network
+from napari_apollo.train.augment import turn
 from napari_apollo.train.data import Batch, CellData, View
 from napari_apollo.train.latents import LatentTable
 from napari_apollo.train.objectives.base import (
@@ -59,6 +59,8 @@ class TwoStepSettings(Protocol):
     def reconstruction_weight(self) -> float: ...
     @property
     def tune_decoders(self) -> bool: ...
+    @property
+    def turn_cells(self) -> bool: ...
 
 
 class TwoStep:
@@ -258,15 +260,18 @@ class EncoderStage:
     def step(self, batch: Batch, rate_scale: float) -> Tensor:
         """One step of the encoders' optimiser."""
         settings = self._settings
+        kept = torch.ones_like(batch.cells, dtype=torch.bool)
+        if settings.turn_cells:
+            batch, kept = turn(batch)
         regressions, decoded = [], []
         for name, view in batch.views.items():
             code = self._network.encode(name, view.values, view.stain)
+            weight = kept.index_select(0, view.cell).to(code.shared.dtype)
             target = self._shared.values.index_select(0, batch.cells.index_select(0, view.cell))
-            loss = functional.mse_loss(code.shared, target)
+            loss = _regression(code.shared, target, weight)
             if code.specific is not None:
-                loss = loss + functional.mse_loss(
-                    code.specific, self._specific[name].values.index_select(0, view.row)
-                )
+                target = self._specific[name].values.index_select(0, view.row)
+                loss = loss + _regression(code.specific, target, weight)
             regressions.append(settings.regression_weight * loss)
             if self._reconstructs:
                 parts = self._decoded(batch, name, code.shared, code.specific)
@@ -334,6 +339,12 @@ class EncoderStage:
         for name, table in self._specific.items():
             table.values.copy_(tensors[f"specific.{name}"])
         load_adam(self._optimiser, self.network_parameters, _under("adam", tensors))
+
+
+def _regression(code: Tensor, target: Tensor, weight: Tensor) -> Tensor:
+    """Mean squared distance over the cells of weight 1 and the dimensions."""
+    distance = (code - target).square().mean(dim=1)
+    return (distance * weight).sum() / weight.sum().clamp(min=1)
 
 
 def _prefixed(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
