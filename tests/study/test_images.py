@@ -531,3 +531,28 @@ def test_reading_a_study_loads_neither_torch_nor_qt(tmp_path: Path, run_python: 
         "'tifffile', 'dask'}; print(sorted(heavy & set(sys.modules)))"
     )
     assert loaded.strip() == "[]"
+
+
+def test_a_slide_of_akoya(tmp_path: Path, pixels: np.ndarray, make_field) -> None:
+    """QPTIFF: the channels in full, a thumbnail, the channels at half the size; names in the pages."""
+    page = "<PerkinElmer-QPI-ImageDescription><Biomarker>{}</Biomarker></PerkinElmer-QPI-ImageDescription>"
+    options: dict[str, Any] = {"metadata": None, "software": "PerkinElmer-QPI", "tile": (16, 16)}
+    path = tmp_path / "slide.qptiff"
+    with tifffile.TiffWriter(path) as file:
+        for scale in (1, 2):
+            for name, channel in zip(["CD8", "DAPI", "CD4"], pixels, strict=True):
+                file.write(
+                    channel[::scale, ::scale],
+                    **options,
+                    description=page.format(name),
+                    subfiletype=scale - 1,
+                    resolution=(20000, 20000),
+                    resolutionunit="centimeter",
+                )
+            if scale == 1:
+                file.write(
+                    np.zeros((32, 32, 3), "u1"), photometric="rgb", **options, description=page.format("")
+                )
+    image = open_field(make_field(path))
+    assert image.pixel_size_um == pytest.approx((0.5, 0.5))
+    np.testing.assert_array_equal(image.read(), pixels[[1, 2, 0]])

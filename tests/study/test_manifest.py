@@ -225,8 +225,10 @@ def test_fields_are_frozen_and_picklable(tmp_path: Path, make_field) -> None:
     field = make_field(tmp_path / "a.tif", channels="CD8;dapi;-;cd4")
     assert pickle.loads(pickle.dumps(field)) == field
     assert field.channels == ("CD8", "DAPI", "-", "CD4")
-    with pytest.raises(ValidationError):
+    with pytest.raises(ValidationError, match="frozen"):
         field.donor = "other"
+    with pytest.raises(StudyError, match="pixel_size_um = -1"):
+        make_field(tmp_path / "a.tif", pixel_size_um=-1)
 
 
 def test_channels_have_to_hold_the_panel(tmp_path: Path, make_field) -> None:

@@ -8,9 +8,9 @@ from itertools import chain, count
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from napari_apollo.errors import PanelError, PanelMismatch
+from napari_apollo.errors import PanelError, PanelMismatch, StudyError
 from napari_apollo.panels import UNUSED, Panel, canonical_stain, is_listed, match_stains
 
 Split = Literal["train", "validation", "test"]
@@ -22,6 +22,15 @@ _NOT_IN_A_FILE_NAME = re.compile(r'[\x00-\x1f/\\:*?"<>|]+')
 
 class StudyField(BaseModel):
     """A field of view with its panel, donor and condition. Frozen and picklable; opens nothing.
+
+    Raises
+    ------
+    StudyError
+        When a value cannot be; every such value is listed.
+    PanelError
+        When the panel's name lists no stains.
+    PanelMismatch
+        When ``channels`` lack a stain of the panel.
 
     Attributes
     ----------
@@ -49,6 +58,13 @@ class StudyField(BaseModel):
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    def __init__(self, **values: Any) -> None:
+        try:
+            super().__init__(**values)
+        except ValidationError as error:
+            image = values.get("image", "an image")
+            raise StudyError(f"{image} makes no field:", _in_words(error)) from error
 
     image: Path
     panel: Panel
@@ -111,6 +127,18 @@ class StudyField(BaseModel):
             When the panel does not have one of them.
         """
         return tuple(self.panel.stains[self.panel.index(stain)] for stain in stains)
+
+
+def _in_words(error: ValidationError) -> list[str]:
+    """What is wrong with the values of a field, a sentence each, with the value that was given."""
+    problems = []
+    for problem in error.errors(include_url=False, include_context=False):
+        column = str(problem["loc"][0]) if problem["loc"] else "field"
+        text = f"{column} = {problem['input']!r}: {problem['msg'].removeprefix('Value error, ')}"
+        if column == "z":
+            text = f"z = {problem['input']!r}: give 'max' or the number of a plane, 0 the first"
+        problems.append(text)
+    return list(dict.fromkeys(problems))
 
 
 def split_channels(text: str) -> tuple[str, ...]:

@@ -11,8 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
 from napari_apollo.errors import InputError, StudyError
 from napari_apollo.panels import UNUSED, Panel, canonical_stain
 from napari_apollo.storage import whole_file
@@ -200,8 +198,8 @@ def _fields(
     for (line, row), image, default in zip(drafts, images, defaults, strict=True):
         try:
             field = _field(row, image, default, folder)
-        except ValidationError as error:
-            problems += [f"line {line}: {text}" for text in in_words(error)]
+        except StudyError as error:
+            problems += [f"line {line}: {text}" for text in error.problems]
             continue
         except InputError as error:
             problems.append(f"line {line}: {error}")
@@ -237,19 +235,6 @@ def _field(row: dict[str, str], image: Path, default: str, folder: Path) -> Stud
         channels=channels,
         **values,
     )
-
-
-def in_words(error: ValidationError) -> list[str]:
-    """What a row has wrong, a sentence each, with the value that was given."""
-    seen = []
-    for problem in error.errors(include_url=False, include_context=False):
-        column = str(problem["loc"][0]) if problem["loc"] else "row"
-        text = f"{column} = {problem['input']!r}: {problem['msg'].removeprefix('Value error, ')}"
-        if column == "z":
-            text = f"z = {problem['input']!r}: give 'max' or the number of a plane, 0 the first"
-        if text not in seen:
-            seen.append(text)
-    return seen
 
 
 def _unknown(names: Sequence[str]) -> Iterator[str]:

@@ -53,7 +53,7 @@ def channel_names(file: tifffile.TiffFile, series: Any, sizes: Mapping[str, int]
         names = _shaped_names(_shaped(file))
     else:
         names = None
-    if names is None and "C" not in sizes and number == len(series._pages) <= _MOST_PAGES:
+    if names is None and series.kind != "ome" and number == len(series._pages) <= _MOST_PAGES:
         names = _page_names(series)
     return names if names and len(names) == number and not are_generic(names) else None
 

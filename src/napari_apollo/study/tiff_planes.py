@@ -7,7 +7,7 @@ does not decode is an error where other readers put zeros.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -40,8 +40,8 @@ class Plane:
         First byte and number of bytes of every strip or tile.
     tables
         What JPEG tiles share.
-    linear
-        The page is one uncompressed array.
+    decode
+        Makes pixels of the bytes of a strip or tile; None where the page is one uncompressed array.
     """
 
     path: Path
@@ -49,7 +49,7 @@ class Plane:
     offsets: np.ndarray
     counts: np.ndarray
     tables: bytes | None
-    linear: bool
+    decode: Callable[..., Any] | None
 
 
 def plane_of(path: Path, page: Any) -> Plane:
@@ -81,9 +81,14 @@ def plane_of(path: Path, page: Any) -> Plane:
         and keyframe.bitspersample in _LINEAR_BITS
         and bool((offsets[:-1] + counts[:-1] == offsets[1:]).all())
     )
-    if not linear:
-        keyframe.init_decode()  # here, where no other thread does it too
-    return Plane(Path(page.parent.filehandle.path), keyframe, offsets, counts, page.jpegtables, linear)
+    return Plane(
+        Path(page.parent.filehandle.path),
+        keyframe,
+        offsets,
+        counts,
+        page.jpegtables,
+        None if linear else keyframe.decode,  # made here, where no other thread makes it too
+    )
 
 
 def check_counts(path: Path, page: Any, counts: np.ndarray) -> None:
@@ -164,7 +169,7 @@ def read_plane(plane: Plane, window: tuple[slice, ...], dtype: np.dtype) -> np.n
         When the file ends too early.
     """
     page = plane.page
-    if plane.linear:
+    if plane.decode is None:
         stored = np.dtype(page.parent.byteorder + page.dtype.char)
         return copied(plane.path, int(plane.offsets[0]), stored, page.shaped, window, dtype)
     out = np.empty([part.stop - part.start for part in window], dtype)
@@ -174,7 +179,7 @@ def read_plane(plane: Plane, window: tuple[slice, ...], dtype: np.dtype) -> np.n
         for s in range(separate.start, separate.stop):
             for d, y, x in product(*map(_touched, inner, part)):
                 index = ((s * grid[1] + d) * grid[2] + y) * grid[3] + x
-                pixels = _decoded(plane, stream, index)
+                pixels = plane.decode(_stored(plane, stream, index), index, jpegtables=plane.tables)[0]
                 place = (d * part[0], y * part[1], x * part[2])
                 _paste(out[s - separate.start], pixels[..., samples], place, inner)
     return out
@@ -204,7 +209,7 @@ def copied(
 
 def block_of(plane: Plane) -> tuple[int, int]:
     """``(y, x)`` of what has to be read together: a tile, a strip, or a pixel where nothing is packed."""
-    if plane.linear:
+    if plane.decode is None:
         return 1, 1
     _, length, width, _ = _segment(plane.page)
     return max(int(length), 1), max(int(width), 1)
@@ -241,14 +246,13 @@ def _touched(window: slice, step: int) -> range:
     return range(window.start // step, -(-window.stop // step))
 
 
-def _decoded(plane: Plane, stream: BinaryIO, index: int) -> np.ndarray:
+def _stored(plane: Plane, stream: BinaryIO, index: int) -> bytes:
     offset, count = int(plane.offsets[index]), int(plane.counts[index])
     stream.seek(offset)
     stored = stream.read(count)
     if len(stored) != count:
         raise cut_off(plane.path, f"{count} bytes should follow byte {offset}, {len(stored)} do")
-    pixels, _, _ = plane.page.decode(stored, index, jpegtables=plane.tables)
-    return pixels
+    return stored
 
 
 def _paste(out: np.ndarray, pixels: np.ndarray, place: tuple[int, int, int], window: Sequence[slice]) -> None:
