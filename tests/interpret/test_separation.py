@@ -20,6 +20,7 @@ from napari_apollo.interpret import (
     check_goals,
     median_scores,
     probe_matrix,
+    separability_warnings,
     separation_scores,
     silhouette,
     table_goals,
@@ -116,7 +117,7 @@ def test_blocks_without_information_score_nothing(truth: pd.DataFrame) -> None:
 
 def test_more_dimensions_than_cells(truth: pd.DataFrame) -> None:
     rng = np.random.default_rng(5)
-    latents = np.concatenate([truth.to_numpy()] * 10 + [rng.normal(size=(600, 700)) * 0.01], axis=1)[:200]
+    latents = np.concatenate([truth.to_numpy()] * 10 + [rng.normal(size=(600, 200)) * 0.01], axis=1)[:200]
     r2 = probe_matrix({"z": latents}, truth[:200], probe="nonlinear").r2
     assert (r2 > 0.9).all(axis=None)
 
@@ -226,3 +227,30 @@ def test_published_table_is_transcribed() -> None:
     assert PAPER_SILHOUETTES.loc["4", ("shared", "Z1")] == 0.697
     assert PAPER_SILHOUETTES.loc["1", ("y", "Z1")] == 0.465
     assert PAPER_SILHOUETTES.shape == (5, 6)
+
+
+def test_separable_sets_raise_no_warning_and_the_others_do() -> None:
+    apart = simulate_tables("3", cells=800)
+    z2 = apart.factors[:, [1]]
+    agreed = {"x": z2 * 3, "y": np.exp(-z2)}
+    assert separability_warnings(apart.true_blocks(), shared_by_modality=agreed) == []
+
+    determined = separability_warnings(simulate_tables("determined", cells=800).true_blocks())
+    assert [(warning.kind, warning.where) for warning in determined] == [
+        ("contained", "x"),
+        ("contained", "y"),
+    ]
+    assert "specific to x" in determined[0].message
+
+    confounded = simulate_tables("confounded", cells=800)
+    _, z2, _, z4, z5 = confounded.factors.T
+    # All that either modality shows of Z2 is a sum.
+    seen = {"x": (z2 + z4)[:, None], "y": (z2 + z5)[:, None]}
+    warnings = separability_warnings(confounded.true_blocks(), shared_by_modality=seen)
+    assert [(warning.kind, warning.where) for warning in warnings] == [
+        ("disagreement", "x"),
+        ("disagreement", "y"),
+    ]
+
+    with pytest.raises(DataError, match="No block"):
+        separability_warnings({"x": z2[:, None]})

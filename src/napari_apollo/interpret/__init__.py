@@ -2,6 +2,7 @@
 
 from napari_apollo.interpret.goals import Goal, check_goals, table_goals
 from napari_apollo.interpret.probes import ProbeMatrix, block_overlap, probe_matrix
+from napari_apollo.interpret.separability import SeparabilityWarning, separability_warnings
 from napari_apollo.interpret.separation import (
     PAPER_SILHOUETTES,
     SeparationScores,
@@ -15,11 +16,13 @@ __all__ = [
     "PAPER_SILHOUETTES",
     "Goal",
     "ProbeMatrix",
+    "SeparabilityWarning",
     "SeparationScores",
     "block_overlap",
     "check_goals",
     "median_scores",
     "probe_matrix",
+    "separability_warnings",
     "separation_scores",
     "silhouette",
     "silhouette_table",
