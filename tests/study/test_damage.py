@@ -7,6 +7,7 @@ taking memory at the word of the file. Where the codec carries checksums, the pi
 
 from __future__ import annotations
 
+import logging
 import struct
 import tracemalloc
 from collections.abc import Iterator
@@ -303,6 +304,18 @@ def test_pixels_of_another_kind(dtype: str, tmp_path: Path, make_field) -> None:
     tifffile.imwrite(tmp_path / "a.tif", np.ones((3, 20, 30), dtype), photometric="minisblack")
     with pytest.raises(ImageError, match=f"pixels of kind {dtype}"):
         open_field(make_field(tmp_path / "a.tif"))
+
+
+@pytest.mark.parametrize("level", [logging.NOTSET, logging.DEBUG, logging.CRITICAL + 1])
+def test_damage_is_found_whatever_is_logged(
+    level: int, tmp_path: Path, originals: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    logger = logging.getLogger("tifffile")
+    monkeypatch.setattr(logger, "level", level)
+    handlers = list(logger.handlers)
+    content = originals["ome deflate"].replace(b'SizeC="3"', b'SizeC="4"')
+    assert isinstance(outcome(tmp_path / "a.tif", content), ImageError)
+    assert (logger.level, logger.handlers) == (level, handlers)
 
 
 def test_the_header_of_ome_has_to_fit_the_pages(tmp_path: Path, originals: dict[str, bytes]) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import numpy as np
 
@@ -105,10 +105,17 @@ def damage_named(path: Path, kind: type[FileError] = ImageError) -> Iterator[Non
 
 
 class Complaints(logging.Handler):
-    """Collects what a library logs, on this thread, instead of raising it."""
+    """Collects what a library logs, on this thread, instead of raising it.
 
-    def __init__(self, logger: str, level: int = logging.WARNING) -> None:
-        super().__init__(level)
+    Also where the application has turned the library's log down: damage is not a matter of taste.
+    """
+
+    _lock = threading.Lock()
+    _listeners: ClassVar[dict[str, list[Complaints]]] = {}
+    _levels: ClassVar[dict[str, int]] = {}
+
+    def __init__(self, logger: str) -> None:
+        super().__init__(logging.WARNING)
         self.messages: list[str] = []
         self._logger = logging.getLogger(logger)
         self._thread = threading.get_ident()
@@ -119,11 +126,23 @@ class Complaints(logging.Handler):
             self.messages.append(record.getMessage())
 
     def __enter__(self) -> Complaints:
-        self._logger.addHandler(self)
+        name = self._logger.name
+        with self._lock:
+            listeners = self._listeners.setdefault(name, [])
+            if not listeners:
+                self._levels[name] = self._logger.level
+                self._logger.setLevel(min(self._logger.getEffectiveLevel(), logging.WARNING))
+            listeners.append(self)
+            self._logger.addHandler(self)
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._logger.removeHandler(self)
+        name = self._logger.name
+        with self._lock:
+            self._logger.removeHandler(self)
+            self._listeners[name].remove(self)
+            if not self._listeners[name]:
+                self._logger.setLevel(self._levels[name])
 
 
 def check_layout(path: Path, axes: str, shape: Sequence[int], dtype: np.dtype | None) -> None:
