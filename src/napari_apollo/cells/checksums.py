@@ -34,11 +34,13 @@ def sum_of(data: bytes) -> dict[str, int | str]:
     return {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
 
 
-def sum_of_file(path: Path) -> dict[str, int | str]:
-    """Size and digest of a file."""
+def sum_of_file(path: Path, *, synced: bool = False) -> dict[str, int | str]:
+    """Size and digest of a file; ``synced`` waits until the disk has it."""
     digest = hashlib.sha256()
     size = 0
     with path.open("rb") as stream:
+        if synced:
+            os.fsync(stream.fileno())
         while block := stream.read(_BLOCK):
             digest.update(block)
             size += len(block)
@@ -52,9 +54,9 @@ def files_below(folder: Path) -> Iterator[str]:
             yield path.relative_to(folder).as_posix()
 
 
-def sums_of_folder(folder: Path) -> Sums:
+def sums_of_folder(folder: Path, *, synced: bool = False) -> Sums:
     """Checksums of every file in a folder but its own description."""
-    return {name: sum_of_file(folder / name) for name in files_below(folder)}
+    return {name: sum_of_file(folder / name, synced=synced) for name in files_below(folder)}
 
 
 def seal_group(folder: Path, attributes: Mapping[str, Any], sums: Sums | None = None) -> None:

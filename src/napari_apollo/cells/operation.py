@@ -214,7 +214,9 @@ def _obs(result: Cut, survey: FieldSurvey, plan: Plan) -> pd.DataFrame:
     obs["nucleus_solidity"] = measured["solidity"]
     # DNA in counts per crop pixel, so that fields of different pixel sizes compare.
     obs["nucleus_dna"] = dna / job.scale**2
-    obs["nucleus_focus"] = measured["detail"] * measured["pixels"] / np.maximum(dna, 1e-9)
+    obs["nucleus_focus"] = np.where(
+        dna > 0, measured["detail"] * measured["pixels"] / dna.where(dna > 0, 1), 0
+    )
     obs["nucleus_saturation"] = measured["saturation"]
     obs["border"] = measured["border"] > 0
     obs["cut"] = measured["pixels"].to_numpy() < area

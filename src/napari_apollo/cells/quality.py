@@ -137,7 +137,10 @@ def find_limits(
         sharp = whole["nucleus_focus"].to_numpy(float)
         sharp = sharp[sharp > 0]
         if len(sharp) >= ENOUGH:
-            middle, spread = _middle(np.log(sharp))
+            # Blur only lowers focus, and may have taken whole fields: the sharper half tells the spread.
+            log_focus = np.log(sharp)
+            middle = float(np.median(log_focus))
+            spread = _MAD * float(np.median(log_focus[log_focus >= middle] - middle))
             found["focus_low"] = float(np.exp(middle - deviations * spread))
         dna = float(np.median(whole["nucleus_dna"]))
         if dna > 0:

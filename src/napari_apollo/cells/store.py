@@ -19,7 +19,7 @@ from napari_apollo.cells.writer import SCHEMA_VERSION, CellStoreWriter, panel_fo
 from napari_apollo.errors import DataError, StoreDamaged, StoreError
 from napari_apollo.panels import Panel
 from napari_apollo.progress import Progress, ShouldStop, Step, never, silent
-from napari_apollo.storage import disk_full_named, recover_folder
+from napari_apollo.storage import recover_folder
 
 if TYPE_CHECKING:
     import anndata
@@ -199,8 +199,7 @@ class CellStore:
             When no space is left; the old table stays.
         """
         tables.check_replacement(table, self.table)
-        with disk_full_named(self.path / "table"):
-            tables.write_whole(table, self.path / "table")
+        tables.write_whole(table, self.path / "table")
         del self.table
         self._groups.clear()
 
@@ -217,10 +216,11 @@ class CellStore:
             One line for each changed, missing or surplus file; empty when all is well.
         """
         problems = []
+        root = self.path / checksums.DESCRIPTION
         try:
             read_root(self.path)
         except StoreError as error:
-            problems.append(str(error))
+            problems.append(str(error) if root.is_file() else f"{root}: the file is gone.")
         done = 0
 
         def tell(name: str) -> None:

@@ -11,7 +11,7 @@ import pandas as pd
 
 from napari_apollo.cells import checksums
 from napari_apollo.errors import DataError, FileError, StoreDamaged
-from napari_apollo.storage import replace_folder, whole_file
+from napari_apollo.storage import whole_file, whole_folder
 
 if TYPE_CHECKING:
     import anndata
@@ -78,18 +78,12 @@ def make_table(obs: pd.DataFrame, uns: dict[str, Any]) -> anndata.AnnData:
 
 def write_whole(table: anndata.AnnData, folder: Path) -> None:
     """Write a table's folder with its checksums, and put it in the place of the one that is there."""
-    from uuid import uuid4
-
-    partial = folder.with_name(f"{folder.name}.partial-{uuid4().hex[:8]}")
-    try:
+    with whole_folder(folder, overwrite=True) as partial:
         write_folder(table, partial)
-        replace_folder(partial, folder)
-    finally:
-        _remove(partial)
 
 
 def write_folder(table: anndata.AnnData, folder: Path) -> None:
-    """Write a table as zarr v3 into a new folder and seal it."""
+    """Write a table as zarr v3 into an empty folder and seal it."""
     import anndata
 
     coded = table.copy()
@@ -101,7 +95,7 @@ def write_folder(table: anndata.AnnData, folder: Path) -> None:
         warnings.filterwarnings("ignore", module="zarr")
         warnings.filterwarnings("ignore", module="anndata")
         coded.write_zarr(folder, convert_strings_to_categoricals=False)
-    checksums.seal_group(folder, {}, checksums.sums_of_folder(folder))
+    checksums.seal_group(folder, {}, checksums.sums_of_folder(folder, synced=True))
 
 
 def read_folder(folder: Path) -> anndata.AnnData:
@@ -173,9 +167,3 @@ def export(table: anndata.AnnData, path: Path) -> None:
             pd.concat([table.obs, values], axis=1).to_csv(partial, index=False)
         else:
             table.copy().write_h5ad(partial)
-
-
-def _remove(folder: Path) -> None:
-    import shutil
-
-    shutil.rmtree(folder, ignore_errors=True)
