@@ -1,14 +1,17 @@
-"""A cell store in memory: crops cut by the rule of the architecture page, one pixel at a time."""
+"""Cells in memory, cut by the rule of the architecture page one pixel at a time, and cells on disk."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from napari_apollo.cells import CellStore, CellStoreWriter
 from napari_apollo.panels import Panel
 
 
@@ -135,3 +138,108 @@ def synthetic() -> SimpleNamespace:
     return SimpleNamespace(
         random_cells=random_cells, store_from_field=store_from_field, MemoryStore=MemoryStore
     )
+
+
+LEFT = Panel(name="DAPI/CD4", stains=("DAPI", "CD4"))
+RIGHT = Panel(name="right", stains=("CD8", "DAPI", "CD3"))
+SIZE = 16
+
+
+def write_store(
+    path: Path,
+    *,
+    panels: tuple[Panel, ...] = (LEFT, RIGHT),
+    count: int = 40,
+    size: int = SIZE,
+    dtype: str = "uint16",
+    top: int = 60_000,
+    pixel_size_um: float | None = 0.5,
+    seed: int = 0,
+    split: bool = True,
+) -> CellStore:
+    """Cells with random crops whose proteins are brighter where the chromatin is."""
+    rng = np.random.default_rng(seed)
+    with CellStoreWriter(path, panels, crop_size=size, dtype=dtype, pixel_size_um=pixel_size_um) as writer:
+        for number, panel in enumerate(panels):
+            y = rng.uniform(10, 190, count)
+            x = rng.uniform(10, 190, count)
+            obs = pd.DataFrame(
+                {
+                    "field": f"field_{number}",
+                    "image": "image.tif",
+                    "donor": f"donor_{number}",
+                    "condition": "c",
+                    "label": np.arange(count) + 1 + 1000 * number,
+                    "y": y,
+                    "x": x,
+                    "centre_y": np.floor(y + 0.5).astype(int),
+                    "centre_x": np.floor(x + 0.5).astype(int),
+                    "scale": 1.0,
+                    "split": np.where(np.arange(count) % 4 == 0, "test", "train") if split else "",
+                }
+            )
+            base = rng.uniform(0, 1, (count, 1, size, size))
+            crops = (base + rng.uniform(0, 1, (count, len(panel.stains), size, size))) / 2 * top
+            masks = np.zeros((count, size, size), np.uint8)
+            masks[:, 3:13, 3:13] = 1
+            masks[:, 5:11, 5:11] = 2
+            writer.append(panel.name, crops.astype(dtype), masks, obs)
+    return CellStore.open(path)
+
+
+def write_model(
+    folder: Path, store: CellStore, *, conditional: bool = False, codes: bool = False, **changes: Any
+) -> Path:
+    """An untrained model that fits a store."""
+    import torch
+
+    from napari_apollo.model import Apollo, Architecture, Modality, ModelCard, Network
+
+    torch.manual_seed(1)
+    architecture = Architecture(
+        modalities=(
+            Modality("chromatin", specific=2, conditional=conditional),
+            Modality("protein", specific=2, conditional=True),
+        ),
+        vocabulary=changes.pop("vocabulary", ("CD3", "CD4", "CD8")),
+        shared=3,
+        embedding=2,
+        crop_size=changes.pop("crop_size", store.crop_size),
+        widths=(4, 4),
+        specific_maps=2,
+        shared_decoders=changes.pop("shared_decoders", True),
+        normal_codes=codes,
+    )
+    normalisation = store.normalisation.model_dump(mode="json")
+    for stain in architecture.vocabulary:  # of stains that the store lacks, as of another training
+        normalisation["constants"]["*"].setdefault(stain, (100.0, 5000.0))
+    card = ModelCard(
+        architecture=architecture,
+        panels=tuple(store.panels.values()),
+        normalisation=normalisation,
+        pixel_size_um=changes.pop("pixel_size_um", store.pixel_size_um),
+        **changes,
+    )
+    network = Network(architecture)
+    with torch.no_grad():  # spread values out: an untrained decoder gives one grey
+        for weights in network.parameters():
+            weights.mul_(3)
+    return Apollo(network, card).save(folder)
+
+
+@pytest.fixture(scope="session")
+def make() -> SimpleNamespace:
+    """Makers of stores and untrained models on disk."""
+    return SimpleNamespace(store=write_store, model=write_model, left=LEFT, right=RIGHT)
+
+
+@pytest.fixture(scope="session")
+def made(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
+    """A store, a model and predictions that are read and never changed."""
+    from napari_apollo.predict import PredictConfig, predict
+
+    folder = tmp_path_factory.mktemp("made")
+    store = write_store(folder / "a.cells.zarr")
+    model = write_model(folder / "model", store)
+    predictions = predict(store, model, PredictConfig(device="cpu", also_measured=True))
+    return SimpleNamespace(folder=folder, store=store, model=model, predictions=predictions)

@@ -13,6 +13,8 @@ _HOMES = {
     "attach_table": "tables",
     "find_layers": "layers",
     "open_study": "open",
+    "show_demo": "show",
+    "show_results": "show",
 }
 
 __all__ = list(_HOMES)

@@ -23,6 +23,7 @@ KEY = "napari_apollo"
 """Under this key a layer's metadata holds what napari-apollo knows about it."""
 
 AXES = ("y", "x")
+_GREY = (0.85, 0.85, 0.85, 1.0)
 
 
 @dataclass(frozen=True)
@@ -177,12 +178,18 @@ def image_layer(
 def labels_layer(
     data: Any, about: About, frame: Frame, *, contour: int = 0, visible: bool = True, name: str | None = None
 ) -> LayerSpec:
-    """A labels layer, (Y, X) integers or a list of their levels; arguments as of ``image_layer``."""
+    """A labels layer, (Y, X) integers or a list of their levels; arguments as of ``image_layer``.
+
+    Labels are grey, so that the stains alone have colours.
+    """
+    from napari.utils.colormaps import CyclicLabelColormap
+
     kwargs = {
         "name": name or about.name,
         "metadata": {KEY: about.as_metadata()},
         "visible": visible,
-        "opacity": 0.7,
+        "opacity": 0.4,
+        "colormap": CyclicLabelColormap(colors=[(0.0, 0.0, 0.0, 0.0), _GREY, _GREY], name="apollo grey"),
         **frame.values,
     }
     return _spec("labels", data, kwargs, contour)

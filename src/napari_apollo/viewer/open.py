@@ -199,10 +199,10 @@ class OpenImage:
         return merged.rechunk(TILE)
 
     def contrast_limits(self, stain: str) -> tuple[float, float]:
-        """Percentiles 0.5 and 99.8 of the middle of the image; read at full resolution."""
+        """Percentiles 5 and 99.8 of the middle of the image; read at full resolution."""
         image = next(image for image in self.images if stain in image.field.panel)
         y, x = (slice(max(0, side // 2 - _WINDOW // 2), side // 2 + _WINDOW // 2) for side in image.shape)
-        low, high = np.percentile(image.read([stain], y, x), (0.5, 99.8))
+        low, high = np.percentile(image.read([stain], y, x), (5, 99.8))
         return float(low), float(max(high, low + 1))
 
 

@@ -147,7 +147,7 @@ def prediction_layers(
                 canvas.layer(stain, role),
                 shown,
                 frame,
-                contrast_limits=predictions.card.limits.get(stain),
+                contrast_limits=_limits(measured.get(stain), predictions, stain),
                 colour=colours.get(stain),
                 visible=role in _SHOWN_AT_FIRST,
             )
@@ -188,6 +188,14 @@ def cell_store_of(predictions: PredictionStore, store: CellStore | Path | str | 
         f"was made for the cell store {noted.get('name', '?')}, which is not beside it.",
         "Name the cell store.",
     )
+
+
+def _limits(measured: Layer | None, predictions: PredictionStore, stain: str) -> tuple[float, float] | None:
+    """Those of the measured stain, so that both can be compared by eye; else what 0 and 1 stand for."""
+    if measured is None:
+        return predictions.card.limits.get(stain)
+    low, high = measured.contrast_limits
+    return float(low), float(high)
 
 
 def _place(store: CellStore, image: str, source: Layer | None) -> tuple[tuple[int, int], Frame]:
