@@ -24,6 +24,8 @@ class CookConfig(OperationConfig):
     """How long it is on the fire."""
     spices: tuple[str, ...] = ()
     """What goes in; may be given several times."""
+    courses: tuple[Literal["first", "second"], ...] = ("first",)
+    """Which courses; may be given several times."""
     pot: Path | None = None
     """Where it is cooked."""
     lid: bool = True
@@ -52,13 +54,14 @@ def test_without_options_the_defaults_of_the_config_hold() -> None:
 def test_every_kind_of_setting_has_an_option() -> None:
     given = result_of(
         *("Ada", "--dish", "stew", "--minutes", "5.5", "--spices", "salt", "--spices", "dill"),
-        *("--pot", "clay", "--no-lid", "--helpings", "3"),
+        *("--courses", "second", "--pot", "clay", "--no-lid", "--helpings", "3"),
     )
     assert given == {
         "guest": "Ada",
         "dish": "stew",
         "minutes": 5.5,
         "spices": ["salt", "dill"],
+        "courses": ["second"],
         "pot": "clay",
         "lid": False,
         "helpings": 3,

@@ -19,6 +19,7 @@ from napari_apollo.report.figures import (
     counts_figure,
     curves_figure,
     field_figure,
+    middle,
     stretched,
 )
 from napari_apollo.report.page import Page
@@ -69,12 +70,22 @@ def test_figures_can_be_drawn(tmp_path: Path, shape: tuple[int, int]) -> None:
     page = Page("Figures")
     section = page.section("All")
     section.add_figure(
-        field_figure({"DAPI": image}, {"DAPI": "white"}, labels, pixel_size_um=0.5), "Field with 2 nuclei."
+        field_figure(
+            {"DAPI": image},
+            {"DAPI": "white"},
+            labels,
+            window=middle(shape, 30),
+            anchor="DAPI",
+            pixel_size_um=0.5,
+        ),
+        "Field with 2 nuclei.",
     )
     section.add_figure(comparison_figure({"measured": image, "predicted": image * 0.5}), "Side by side.")
     section.add_figure(
         contact_sheet([{"DAPI": image}, {"DAPI": image, "CD4": image}], names=["a", "b"]), "Cells."
     )
-    metrics = pd.DataFrame({"epoch": [0, 1, 2], "train": [3.0, 2.0, np.nan]})
-    section.add_figure(curves_figure(metrics, x="epoch", panels={"Step 1": ["train", "absent"]}), "Curves.")
+    losses = pd.DataFrame(
+        {"train": [3.0, 2.0, np.nan], "absent": np.nan}, index=pd.RangeIndex(3, name="epoch")
+    )
+    section.add_figure(curves_figure({"Step 1": losses}), "Curves.")
     assert len(pictures(page.write(tmp_path / "f.html").read_text("utf-8"))) == 4

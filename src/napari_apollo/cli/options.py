@@ -93,5 +93,7 @@ def _command_line_type(annotation: Any) -> Any:
     if origin is Literal:
         return annotation
     if origin in (tuple, list):
-        return list[_command_line_type(get_args(annotation)[0])]  # type: ignore[misc]
+        inner = _command_line_type(get_args(annotation)[0])
+        # typer knows no list of choices; the config names the choices when a word is none of them.
+        return list[inner] if inner in (int, float, Path) else list[str]  # type: ignore[valid-type]
     return annotation

@@ -12,6 +12,15 @@ from numpy.typing import NDArray
 from skimage.segmentation import find_boundaries
 
 Image = NDArray[np.floating] | NDArray[np.integer]
+Window = tuple[slice, slice]
+
+ENLARGED = 4
+"""Drawn pixels for each pixel of an enlarged part, so that outlines are thinner than nuclei."""
+
+
+def middle(shape: tuple[int, int], side: int) -> Window:
+    """Rows and columns of the square of a given side in the middle of an image."""
+    return tuple(slice(max(0, n // 2 - side // 2), max(0, n // 2 - side // 2) + side) for n in shape)  # type: ignore[return-value]
 
 
 def composite(
@@ -62,9 +71,11 @@ def field_figure(
     colours: Mapping[str, str],
     labels: NDArray[np.integer],
     *,
+    window: Window,
+    anchor: str,
     pixel_size_um: float | None = None,
 ) -> Figure:
-    """Draw a field's stains with the outlines of its nuclei beside it.
+    """Draw a field's stains, and a part of it enlarged with the outlines of its nuclei.
 
     Parameters
     ----------
@@ -74,22 +85,32 @@ def field_figure(
         Stain name to colour.
     labels
         Label image (y, x), 0 is background.
+    window
+        Rows and columns of the part that is enlarged.
+    anchor
+        Stain that is drawn, in grey, below the outlines.
     pixel_size_um
         Side of a pixel in micrometres, for the scale bar; without it no bar is drawn.
     """
     picture = composite(images, colours)
-    outlined = picture.copy()
-    outlined[find_boundaries(labels, mode="inner")] = (1.0, 1.0, 1.0)
-    figure = _figure(11, 11 * picture.shape[0] / picture.shape[1] / 2 + 0.4)
-    for position, (shown, title) in enumerate(
-        [(picture, "  ".join(images)), (outlined, f"{len(np.unique(labels)) - (labels == 0).any()} nuclei")]
-    ):
-        axes = figure.add_subplot(1, 2, position + 1)
-        axes.imshow(shown, interpolation="nearest")
+    outlined = np.repeat(stretched(images[anchor])[window][..., None], 3, axis=-1)
+    outlined = outlined.repeat(ENLARGED, axis=0).repeat(ENLARGED, axis=1)
+    edges = find_boundaries(labels[window].repeat(ENLARGED, axis=0).repeat(ENLARGED, axis=1), mode="inner")
+    outlined[edges] = to_rgb("#ff9d2e")
+    figure = _figure(12, 4.3)
+    count = len(np.unique(labels)) - int((labels == 0).any())
+    shown = {"whole field": picture, "enlarged": picture[window], f"{count} nuclei in the field": outlined}
+    for position, (title, part) in enumerate(shown.items()):
+        axes = figure.add_subplot(1, 3, position + 1)
+        axes.imshow(part, interpolation="nearest")
         axes.set_title(title, fontsize=10, loc="left")
         axes.set_axis_off()
-        if pixel_size_um:
-            _scale_bar(axes, picture.shape, pixel_size_um)
+        if pixel_size_um and position < 2:
+            _scale_bar(axes, part.shape, pixel_size_um)
+    for position, stain in enumerate(images):
+        figure.text(
+            0.13 + 0.07 * position, 0.05, stain, color=_readable(colours[stain]), fontsize=10, weight="bold"
+        )
     return figure
 
 
@@ -162,29 +183,24 @@ def contact_sheet(rows: Sequence[Mapping[str, Image]], *, names: Sequence[str] =
     return figure
 
 
-def curves_figure(metrics: pd.DataFrame, *, x: str, panels: Mapping[str, Sequence[str]]) -> Figure:
-    """Draw a run's curves, one panel for each group of columns.
+def curves_figure(curves: Mapping[str, pd.DataFrame]) -> Figure:
+    """Draw curves, one panel for each table.
 
     Parameters
     ----------
-    metrics
-        One row an epoch.
-    x
-        Column along the horizontal axis.
-    panels
-        Title of a panel to the columns drawn in it; columns that the run lacks are left out.
+    curves
+        Title of a panel to a table: its index is the horizontal axis, every column a curve. Columns
+        without a number are left out.
     """
-    present = {title: [c for c in columns if c in metrics] for title, columns in panels.items()}
-    present = {title: columns for title, columns in present.items() if columns}
-    figure = _figure(4.2 * max(1, len(present)), 3.2)
-    for position, (title, columns) in enumerate(present.items()):
-        axes = figure.add_subplot(1, len(present), position + 1)
-        for column in columns:
-            drawn = metrics[[x, column]].dropna()
-            axes.plot(drawn[x], drawn[column], label=column.replace("_", " "), linewidth=1.4)
+    figure = _figure(4.4 * max(1, len(curves)), 3.4)
+    for position, (title, table) in enumerate(curves.items()):
+        axes = figure.add_subplot(1, len(curves), position + 1)
+        for name in table.columns[table.notna().any()]:
+            drawn = table[name].dropna()
+            axes.plot(drawn.index, drawn, label=str(name), linewidth=1.4)
         axes.set_title(title, fontsize=10, loc="left")
-        axes.set_xlabel(x)
-        axes.legend(frameon=False, fontsize=8)
+        axes.set_xlabel(str(table.index.name))
+        axes.legend(frameon=False, fontsize=7)
         for side in ("top", "right"):
             axes.spines[side].set_visible(False)
     figure.tight_layout()
@@ -209,6 +225,12 @@ def counts_figure(counts: Mapping[str, int], *, total: int) -> Figure:
 
 def _figure(width: float, height: float) -> Figure:
     return Figure(figsize=(width, height), facecolor="white")
+
+
+def _readable(colour: str) -> tuple[float, float, float]:
+    """A light colour darkened until it can be read on white."""
+    red, green, blue = to_rgb(colour)
+    return red * 0.75, green * 0.75, blue * 0.75
 
 
 def _scale_bar(axes: object, shape: tuple[int, ...], pixel_size_um: float) -> None:

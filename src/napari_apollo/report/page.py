@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -41,6 +41,7 @@ class Section:
 
     title: str
     text: str = ""
+    level: int = 2
     parts: list[Picture | Table] = field(default_factory=list)
 
     def add_figure(self, figure: Figure, caption: str, *, dpi: int = 110) -> None:
@@ -74,9 +75,9 @@ class Page:
     facts: Mapping[str, str] = field(default_factory=dict)
     sections: list[Section] = field(default_factory=list)
 
-    def section(self, title: str, text: str = "") -> Section:
-        """Begin a section."""
-        self.sections.append(Section(title, text))
+    def section(self, title: str, text: str = "", *, level: int = 2) -> Section:
+        """Begin a section (level 2), or a part of the last one (level 3)."""
+        self.sections.append(Section(title, text, level))
         return self.sections[-1]
 
     def write(self, path: Path) -> Path:
@@ -113,8 +114,3 @@ def _as_text(value: object) -> str:
     if isinstance(value, (list, tuple)):
         return ", ".join(map(str, value))
     return str(value)
-
-
-def facts_of(pairs: Sequence[tuple[str, object]]) -> dict[str, str]:
-    """Facts as the page prints them."""
-    return {name: _as_text(value) for name, value in pairs}

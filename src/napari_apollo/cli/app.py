@@ -1,0 +1,236 @@
+"""The commands. Each turns its arguments into a config, calls one function and prints what came out."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from napari_apollo import __version__
+from napari_apollo.cells import CropConfig, SegmentConfig
+from napari_apollo.cli.console import session
+from napari_apollo.cli.inspect import describe, verify_path
+from napari_apollo.cli.options import with_options
+from napari_apollo.demo import DemoConfig
+from napari_apollo.measure import MeasureConfig
+from napari_apollo.predict import EvaluateConfig, OverlayConfig, PredictConfig
+from napari_apollo.study import Study
+from napari_apollo.study.discover import DiscoverConfig
+from napari_apollo.train import TrainConfig
+
+app = typer.Typer(
+    name="napari-apollo",
+    help="What a cell's chromatin says about its proteins, across stain panels.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+study_app = typer.Typer(
+    help="Find the fields of a study and check them.", no_args_is_help=True, rich_markup_mode=None
+)
+app.add_typer(study_app, name="study")
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
+Manifest = Annotated[Path, typer.Argument(help="Manifest of the study (CSV).", show_default=False)]
+StorePath = Annotated[Path, typer.Argument(help="Cell store (NAME.cells.zarr).", show_default=False)]
+RunPath = Annotated[
+    Path, typer.Option("--model", help="Run folder or model folder to use.", show_default=False)
+]
+
+
+@app.callback(invoke_without_command=True)
+def _root(
+    version: Annotated[bool, typer.Option("--version", help="Print the version and end.")] = False,
+) -> None:
+    if version:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@study_app.command("discover")
+@with_options(DiscoverConfig)
+def discover_command(
+    folder: Annotated[Path, typer.Argument(help="Folder of images.", show_default=False)],
+    config: DiscoverConfig,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Manifest to write.")] = Path("study.csv"),
+    as_json: AsJson = False,
+) -> None:
+    """Draft a manifest from a folder of images: condition/panel/donor trees or flat folders."""
+    with session(as_json=as_json) as run:
+        study = Study.discover(folder, config).to_csv(output)
+        lines = [f"{output}: {_study_in_words(study)}", *(f"  note: {note}" for note in study.notes)]
+        run.finish(
+            {
+                "manifest": str(output),
+                "fields": len(study),
+                "panels": {name: list(panel.stains) for name, panel in study.panels.items()},
+                "notes": list(study.notes),
+            },
+            "\n".join(lines),
+        )
+
+
+@study_app.command("check")
+def check_command(
+    manifest: Manifest,
+    thorough: Annotated[bool, typer.Option("--thorough", help="Read every pixel, too.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """List everything that is wrong with a study, before any work; exit 2 where something is."""
+    with session(as_json=as_json) as run:
+        study = Study.from_csv(manifest)
+        problems = study.check(thorough=thorough)
+        lines = [f"{manifest}: {_study_in_words(study)}"]
+        lines += [f"  - {problem}" for problem in problems] or ["No problem found."]
+        run.finish({"manifest": str(manifest), "fields": len(study), "problems": problems}, "\n".join(lines))
+        if problems:
+            raise SystemExit(2)
+
+
+@app.command("segment")
+@with_options(SegmentConfig)
+def segment_command(manifest: Manifest, config: SegmentConfig, as_json: AsJson = False) -> None:
+    """Find the nuclei in every field of a study."""
+    from napari_apollo.cells import segment
+
+    with session(as_json=as_json) as run:
+        study = segment(manifest, config, progress=run.progress, should_stop=run.should_stop)
+        run.finish(
+            {"manifest": str(study.path), "labels": {f.field: str(f.labels) for f in study}},
+            f"{study.path}: labels of {len(study)} fields",
+        )
+
+
+@app.command("crop")
+@with_options(CropConfig)
+def crop_command(manifest: Manifest, config: CropConfig, as_json: AsJson = False) -> None:
+    """Cut the cells of a labelled study into a cell store, each with its quality."""
+    from napari_apollo.cells import crop
+
+    with session(as_json=as_json) as run:
+        store = crop(manifest, config, progress=run.progress, should_stop=run.should_stop)
+        run.finish(*describe(store.path))
+
+
+@app.command("measure")
+@with_options(MeasureConfig)
+def measure_command(store: StorePath, config: MeasureConfig, as_json: AsJson = False) -> None:
+    """Measure every cell of a store: size, shape, intensities and more."""
+    from napari_apollo.measure import measure
+
+    with session(as_json=as_json) as run:
+        measured = measure(store, config, progress=run.progress, should_stop=run.should_stop)
+        run.finish(*describe(measured.path))
+
+
+@app.command("train")
+@with_options(TrainConfig)
+def train_command(store: StorePath, config: TrainConfig, as_json: AsJson = False) -> None:
+    """Learn what chromatin and proteins share, in a process of its own that writes a run folder."""
+    from napari_apollo.train import start_run
+
+    with session(as_json=as_json) as run:
+        training = start_run(store, config)
+        training.wait(progress=run.progress, should_stop=run.should_stop)
+        run.finish(*describe(training.folder))
+
+
+@app.command("predict")
+@with_options(PredictConfig)
+def predict_command(store: StorePath, model: RunPath, config: PredictConfig, as_json: AsJson = False) -> None:
+    """Reconstruct every measured stain of every cell and predict those that its panel lacks."""
+    from napari_apollo.predict import predict
+
+    with session(as_json=as_json) as run:
+        predictions = predict(store, model, config, progress=run.progress, should_stop=run.should_stop)
+        run.finish(*describe(predictions.path))
+
+
+@app.command("overlay")
+@with_options(OverlayConfig)
+def overlay_command(
+    store: StorePath,
+    predictions: Annotated[
+        Path, typer.Argument(help="Predictions (NAME.predictions.zarr).", show_default=False)
+    ],
+    config: OverlayConfig,
+    as_json: AsJson = False,
+) -> None:
+    """Write images with their measured, reconstructed and predicted channels as OME-Zarr."""
+    from napari_apollo.predict import overlay
+
+    with session(as_json=as_json) as run:
+        written = overlay(store, predictions, config, progress=run.progress, should_stop=run.should_stop)
+        run.finish({"images": [str(path) for path in written]}, "\n".join(map(str, written)))
+
+
+@app.command("evaluate")
+@with_options(EvaluateConfig)
+def evaluate_command(
+    store: StorePath, model: RunPath, config: EvaluateConfig, as_json: AsJson = False
+) -> None:
+    """Score reconstruction and prediction on held-out cells, beside the mean image."""
+    from napari_apollo.predict import evaluate
+
+    with session(as_json=as_json) as run:
+        scores = evaluate(store, model, config, progress=run.progress, should_stop=run.should_stop)
+        run.finish(scores.to_json(), scores.table.to_string(index=False, float_format="%.3f"))
+
+
+@app.command("info")
+def info_command(
+    path: Annotated[Path, typer.Argument(help="Image, manifest, store, run, or model.", show_default=False)],
+    as_json: AsJson = False,
+) -> None:
+    """Say what a file or folder holds."""
+    with session(as_json=as_json) as run:
+        run.finish(*describe(path))
+
+
+@app.command("verify")
+def verify_command(
+    path: Annotated[Path, typer.Argument(help="Cell store, predictions or model.", show_default=False)],
+    as_json: AsJson = False,
+) -> None:
+    """Compare a store or a model with its checksums; exit 2 where it is damaged."""
+    with session(as_json=as_json) as run:
+        problems = verify_path(path, progress=run.progress, should_stop=run.should_stop)
+        words = [f"{path}: {problem}" for problem in problems] or [f"{path}: undamaged"]
+        run.finish({"path": str(path), "problems": problems}, "\n".join(words))
+        if problems:
+            raise SystemExit(2)
+
+
+@app.command("demo")
+@with_options(DemoConfig)
+def demo_command(
+    config: DemoConfig,
+    gui: Annotated[
+        bool,
+        typer.Option("--gui", help="Show the results in napari; those that are there, if there are any."),
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Take the bundled real images through the whole chain, from files to predicted stains."""
+    from napari_apollo.demo import DemoResults, demo
+
+    with session(as_json=as_json) as run:
+        if gui and DemoResults.are_in(config.output):
+            results = DemoResults.read(config.output)
+        else:
+            results = demo(config, progress=run.progress, should_stop=run.should_stop)
+        run.finish(results.as_dict(), results.summary())
+        if gui:
+            # A process of its own: commands know nothing of napari and Qt.
+            subprocess.run([sys.executable, "-m", "napari_apollo.viewer", str(config.output)], check=False)
+
+
+def _study_in_words(study: Study) -> str:
+    donors = len({field.donor for field in study})
+    panels = ", ".join(f"{name} ({', '.join(panel.stains)})" for name, panel in study.panels.items())
+    return f"{len(study)} fields, {donors} donors, panels {panels}"

@@ -1,0 +1,191 @@
+"""What a file or folder is, in a few words and as data."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from napari_apollo.errors import FileError
+from napari_apollo.progress import Progress, ShouldStop, never, silent
+
+KINDS = "a manifest (.csv), an image, a cell store, predictions, a run folder, or a model folder"
+
+Description = tuple[dict[str, Any], str]
+
+
+def kind_of(path: Path) -> str:
+    """What a path holds: ``manifest``, ``store``, ``predictions``, ``run``, ``model`` or ``image``.
+
+    Raises
+    ------
+    FileError
+        When there is nothing at the path.
+    """
+    if not path.exists():
+        raise FileError(path, "does not exist.", f"Give {KINDS}.")
+    if path.is_file():
+        return "manifest" if path.suffix.lower() == ".csv" else "image"
+    if (path / "status.json").is_file():
+        return "run"
+    if (path / "model.json").is_file():
+        return "model"
+    attributes = path / "zarr.json"
+    if attributes.is_file():
+        stated = json.loads(attributes.read_text("utf-8")).get("attributes", {})
+        if "crop_size" in stated:
+            return "predictions" if "vocabulary" in stated else "store"
+    return "image"
+
+
+def describe(path: Path) -> Description:
+    """Facts about a path, and the same as a few lines for people.
+
+    Raises
+    ------
+    FileError
+        When the path holds nothing that napari-apollo knows.
+    """
+    facts = {"kind": kind_of(path), "path": str(path), **_DESCRIBERS[kind_of(path)](path)}
+    lines = [f"{path}: {facts['kind']}"]
+    lines += [f"  {name.replace('_', ' ')}: {_in_words(value)}" for name, value in facts.items()][2:]
+    return facts, "\n".join(lines)
+
+
+def verify_path(path: Path, progress: Progress = silent, should_stop: ShouldStop = never) -> list[str]:
+    """Everything in a store, in predictions or in a model that does not fit its checksums.
+
+    Raises
+    ------
+    FileError
+        When the path holds none of these.
+    """
+    kind = kind_of(path)
+    if kind == "store":
+        from napari_apollo.cells import CellStore
+
+        return CellStore.open(path).verify(progress=progress, should_stop=should_stop)
+    if kind == "predictions":
+        from napari_apollo.predict import PredictionStore
+
+        return PredictionStore.open(path).verify(progress=progress, should_stop=should_stop)
+    if kind in ("model", "run"):
+        from napari_apollo.errors import ModelError
+        from napari_apollo.model import Apollo
+
+        try:
+            Apollo.load(path / "model" if kind == "run" else path)
+        except ModelError as error:
+            return [str(error)]
+        return []
+    raise FileError(
+        path, f"is a {kind} and carries no checksums.", "Give a cell store, predictions or a model."
+    )
+
+
+def _study(path: Path) -> dict[str, Any]:
+    from napari_apollo.study import Study
+
+    study = Study.from_csv(path)
+    return {
+        "fields": len(study),
+        "donors": sorted({field.donor for field in study}),
+        "conditions": sorted({field.condition for field in study}),
+        "panels": {name: list(panel.stains) for name, panel in study.panels.items()},
+        "with_labels": sum(field.labels is not None for field in study),
+    }
+
+
+def _image(path: Path) -> dict[str, Any]:
+    from napari_apollo.study.images import open_source
+
+    layout = open_source(path).layout
+    return {
+        "axes": layout.axes,
+        "shape": list(layout.shape),
+        "dtype": str(layout.dtype),
+        "channels": list(layout.channel_names or ()),
+        "pixel_size_um": layout.pixel_size_um,
+    }
+
+
+def _store(path: Path) -> dict[str, Any]:
+    from napari_apollo.cells import CellStore
+    from napari_apollo.cells.quality import count_reasons
+
+    store = CellStore.open(path)
+    obs = store.obs
+    return {
+        "cells": store.n_cells,
+        "panels": {name: list(panel.stains) for name, panel in store.panels.items()},
+        "cells_of_panel": {name: store.count(name) for name in store.panels},
+        "crop_size": store.crop_size,
+        "pixel_size_um": store.pixel_size_um,
+        "donors": sorted(obs["donor"].unique()),
+        "fields": int(obs["field"].nunique()),
+        "passed_quality": int(obs["qc"].sum()),
+        "flagged": count_reasons(obs),
+        "features": store.table.n_vars,
+        "latents": sorted(store.table.obsm),
+    }
+
+
+def _predictions(path: Path) -> dict[str, Any]:
+    from napari_apollo.predict import PredictionStore
+
+    card = PredictionStore.open(path).card
+    return {
+        "cells": sum(panel.cells for panel in card.panels.values()),
+        "channels": {
+            name: {str(role): list(stains) for role, stains in panel.roles.items()}
+            for name, panel in card.panels.items()
+        },
+        "model": card.model,
+        "store": card.store,
+    }
+
+
+def _run(path: Path) -> dict[str, Any]:
+    from napari_apollo.train import Run
+
+    status = Run(path).status()
+    facts: dict[str, Any] = json.loads(status.model_dump_json(exclude_none=True))
+    if (path / "model" / "model.json").is_file():
+        facts["model"] = _model(path / "model")
+    return facts
+
+
+def _model(path: Path) -> dict[str, Any]:
+    from napari_apollo.model import Apollo
+
+    card = Apollo.load(path).card
+    return {
+        "objective": card.objective,
+        "panels": {panel.name: list(panel.stains) for panel in card.panels},
+        "vocabulary": list(card.vocabulary),
+        "crop_size": card.crop_size,
+        "pixel_size_um": card.pixel_size_um,
+        "held_out": card.held_out.model_dump(),
+        "scores": card.scores,
+        "versions": card.versions,
+    }
+
+
+_DESCRIBERS = {
+    "manifest": _study,
+    "image": _image,
+    "store": _store,
+    "predictions": _predictions,
+    "run": _run,
+    "model": _model,
+}
+
+
+def _in_words(value: Any) -> str:
+    if isinstance(value, dict):
+        return "; ".join(f"{key} {_in_words(item)}" for key, item in value.items()) or "none"
+    if isinstance(value, (list, tuple)):
+        return ", ".join(map(str, value)) or "none"
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return "unknown" if value is None or value == "" else str(value)
