@@ -197,7 +197,8 @@ def _take_through(sample: Sample, config: DemoConfig, watch: Watch) -> SampleRes
     for table in tables:
         store.export_table(table)
 
-    def inside(path: Path) -> Path:
+    def inside(path: Path | None) -> Path:
+        assert path is not None, "a study that was written knows where it is"
         return path.relative_to(config.output)
 
     return SampleResults(

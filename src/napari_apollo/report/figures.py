@@ -11,8 +11,13 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from skimage.segmentation import find_boundaries
 
+from napari_apollo.panels import Role, role_of
+
 Image = NDArray[np.floating] | NDArray[np.integer]
 Window = tuple[slice, slice]
+
+ANCHOR_SHARE = 0.45
+"""Brightness of the DNA stain in a colour picture: it is everywhere and would hide the proteins."""
 
 ENLARGED = 4
 """Drawn pixels for each pixel of an enlarged part, so that outlines are thinner than nuclei."""
@@ -45,7 +50,10 @@ def composite(
     shape = next(iter(images.values())).shape
     picture = np.zeros((*shape, 3), np.float32)
     for stain, image in images.items():
-        picture += stretched(image, top=top)[..., None] * np.asarray(to_rgb(colours[stain]), np.float32)
+        share = ANCHOR_SHARE if role_of(stain) is Role.ANCHOR and len(images) > 1 else 1.0
+        picture += (
+            share * stretched(image, top=top)[..., None] * np.asarray(to_rgb(colours[stain]), np.float32)
+        )
     return np.clip(picture, 0, 1)
 
 

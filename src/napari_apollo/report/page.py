@@ -110,7 +110,9 @@ def _as_data_uri(figure: Figure, dpi: int) -> str:
 
 def _as_text(value: object) -> str:
     if isinstance(value, float):
-        return "–" if pd.isna(value) else f"{value:.3g}"
+        if pd.isna(value):
+            return "–"
+        return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
     if isinstance(value, (list, tuple)):
         return ", ".join(map(str, value))
     return str(value)
