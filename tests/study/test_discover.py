@@ -180,7 +180,7 @@ def test_a_zarr_is_one_image_with_its_labels(write, tmp_path: Path) -> None:
 
     for name, axes, shape in [("a.zarr", "cyx", (2, 20, 30)), ("a.zarr/labels/nuclei", "yx", (20, 30))]:
         group = zarr.create_group(tmp_path / name, zarr_format=3)
-        group.create_array("0", data=np.ones(shape, "u2"))
+        zarr.create_array(tmp_path / name / "0", data=np.ones(shape, "u2"))
         ome = {
             "multiscales": [{"axes": [{"name": axis} for axis in axes], "datasets": [{"path": "0"}]}],
             "omero": {"channels": [{"label": "DAPI"}, {"label": "CD4"}]},

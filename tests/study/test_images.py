@@ -498,6 +498,21 @@ def test_the_lazy_image_has_blocks_of_stored_tiles(tiled: Path, make_field) -> N
     assert lazy.dtype == np.uint16
 
 
+@pytest.mark.parametrize(
+    ("options", "chunks"),
+    [
+        ({"tile": (256, 512)}, (1, 1024, 1024)),
+        ({"rowsperstrip": 100, "compression": "zlib"}, (1, 300, 3000)),
+        ({}, (1, 1024, 1024)),
+    ],
+)
+def test_lazy_blocks_hold_whole_tiles_or_strips(
+    options: dict[str, Any], chunks: tuple[int, ...], tmp_path: Path, make_field
+) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", np.zeros((2000, 3000), "u1"), metadata=None, **options)
+    assert open_field(make_field(tmp_path / "a.tif", panel="DAPI")).lazy().chunksize == chunks
+
+
 def test_a_file_that_changes_is_not_read_by_old_knowledge(
     tmp_path: Path, pixels: np.ndarray, make_field
 ) -> None:

@@ -42,8 +42,9 @@ def write_ome_zarr(
     datasets = []
     for level in (0, 1):
         part = pixels[(..., slice(None, None, 1 + level), slice(None, None, 1 + level))]
-        group.create_array(
-            str(level),
+        zarr.create_array(
+            path / str(level),
+            zarr_format=3 if new else 2,
             data=np.ascontiguousarray(part),
             chunks=chunks or tuple(min(16, length) for length in part.shape),
             shards=shards if new and level == 0 else None,

@@ -19,7 +19,7 @@ from napari_apollo.study.values import require_finite
 if TYPE_CHECKING:
     import dask.array
 
-_LAZY_BLOCK = 1024
+_LAZY_SIDE = 1024
 _WHOLE = slice(None)
 
 
@@ -92,8 +92,7 @@ class FieldImage:
         rows, columns = bounds(y, self.shape[0]), bounds(x, self.shape[1])
         out = np.empty((len(wanted), rows.stop - rows.start, columns.stop - columns.start), self.dtype)
         if out.size:
-            for place, stain in enumerate(wanted):
-                out[place] = self._read_stain(stain, rows, columns)
+            self._fill(out, wanted, rows, columns)
         require_finite(out, self.source, wanted, origin=(rows.start, columns.start))
         return out
 
@@ -101,7 +100,7 @@ class FieldImage:
         """The image as a dask array (stain, Y, X), one stain and about a thousand pixels a block."""
         import dask.array as da
 
-        chunks = tuple(_chunk(stored, length) for stored, length in zip(self.block, self.shape, strict=True))
+        chunks = _chunks(self.block, self.shape)
         name = f"field-{self.field.field}-{_token(self)}"
         return da.from_array(
             _Sliced(self), chunks=(1, *chunks), name=name, meta=np.empty((0, 0, 0), self.dtype)
@@ -113,19 +112,33 @@ class FieldImage:
                 return own
         raise UnknownStain(stain, self.stains, f"field {self.field.field!r} ({self.source})")
 
-    def _read_stain(self, stain: str, rows: slice, columns: slice) -> np.ndarray:
-        axes = self._source.layout.axes
-        channel = self._channels.positions[self.field.panel.index(stain)]
-        parts = {"Y": rows, "X": columns, self._channels.axis: slice(channel, channel + 1)}
+    def _fill(self, out: np.ndarray, stains: Sequence[str], rows: slice, columns: slice) -> None:
+        channels = [self._channels.positions[self.field.panel.index(stain)] for stain in stains]
+        axes, axis = self._source.layout.axes, self._channels.axis
+        if axis and axes.index(axis) > axes.index("X"):
+            # The channels of a pixel lie together: reading one reads all.
+            first = min(channels)
+            band = self._read_channels(slice(first, max(channels) + 1), rows, columns)
+            for place, channel in enumerate(channels):
+                out[place] = band[channel - first]
+        else:
+            for place, channel in enumerate(channels):
+                out[place] = self._read_channels(slice(channel, channel + 1), rows, columns)[0]
+
+    def _read_channels(self, channels: slice, rows: slice, columns: slice) -> np.ndarray:
+        """Pixels (channel, y, x) of neighbouring channels of the file."""
+        axes, channel_axis = self._source.layout.axes, self._channels.axis
+        parts = {"Y": rows, "X": columns, channel_axis: channels}
         # One plane at a time: a maximum over planes never holds the stack.
         planes = (
             self._source.read(tuple(parts.get(axis, slice(plane, plane + 1)) for axis in axes))
             for plane in self._planes
         )
         pixels = reduce(np.maximum, planes)
-        order = [axes.index("Y"), axes.index("X")]
-        rest = [axis for axis in range(len(axes)) if axis not in order]
-        return pixels.transpose(rest + order).reshape(rows.stop - rows.start, columns.stop - columns.start)
+        order = [axes.index(axis) for axis in (channel_axis, "Y", "X") if axis]
+        rest = [axis for axis in range(len(axes)) if axis not in order]  # of length 1 by now
+        size = [part.stop - part.start for part in (channels, rows, columns)]
+        return pixels.transpose(rest + order).reshape(size)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _reopened, (self.field, self.stains)
@@ -232,11 +245,11 @@ def _reopened(field: StudyField, stains: tuple[str, ...]) -> FieldImage:
     return open_field(field, stains=stains)
 
 
-def _chunk(stored: int, length: int) -> int:
-    """A multiple of what is stored together, near a thousand pixels."""
-    if stored >= length:
-        return min(length, _LAZY_BLOCK)
-    return min(length, stored * max(1, round(_LAZY_BLOCK / stored)))
+def _chunks(stored: tuple[int, int], shape: tuple[int, int]) -> tuple[int, int]:
+    """Blocks of about a million pixels that hold whole tiles or strips."""
+    x = min(shape[1], stored[1] * max(1, round(_LAZY_SIDE / stored[1])))
+    y = min(shape[0], stored[0] * max(1, round(_LAZY_SIDE**2 / x / stored[0])))
+    return y, x
 
 
 def _token(image: FieldImage) -> str:
