@@ -111,9 +111,8 @@ class _Sample:
             pixel_size_um=sizes[0] if sizes else None,
         )
         section.add_figure(figure, f"Field {self.field.field}: its stains, and the outlines of its nuclei.")
-        reasons = {
-            name: count for name, count in count_reasons(self.store.obs).items() if name in REASONS and count
-        }
+        counted = count_reasons(self.store.obs)
+        reasons = {str(reason): counted[reason] for reason in REASONS if counted.get(reason)}
         if reasons:
             section.add_figure(
                 counts_figure(reasons, total=self.store.n_cells),

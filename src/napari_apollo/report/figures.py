@@ -71,7 +71,8 @@ def stretched(
     """
     values = np.nan_to_num(np.asarray(image, np.float32))
     low, high = limits or (float(np.percentile(values, 1)), float(np.percentile(values, top)))
-    return np.clip((values - low) / max(high - low, np.finfo(np.float32).tiny), 0, 1)
+    reach = float(max(high - low, float(np.finfo(np.float32).tiny)))
+    return np.clip((values - low) / reach, 0, 1)
 
 
 def field_figure(
