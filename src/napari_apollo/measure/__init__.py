@@ -8,6 +8,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from napari_apollo.calling import make_callable
+
 if TYPE_CHECKING:
     from napari_apollo.measure.config import MeasureConfig as MeasureConfig
     from napari_apollo.measure.field import measure_field as measure_field
@@ -30,3 +32,6 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return sorted(__all__)
+
+
+make_callable(__name__)

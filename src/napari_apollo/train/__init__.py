@@ -8,6 +8,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any
 
+from napari_apollo.calling import make_callable
+
 _HOMES = {
     "train": "operation",
     "TrainConfig": "config",
@@ -27,3 +29,6 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return sorted(__all__)
+
+
+make_callable(__name__)
