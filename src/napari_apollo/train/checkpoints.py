@@ -47,8 +47,26 @@ def read_checkpoint(
     ModelDamaged
         When its tensors were cut off.
     """
-    recover_folder(folder)
-    if not (folder / _POSITION).is_file():
+    values = _read_values(folder)
+    if not values:
         raise RunError(folder, "holds no checkpoint.")
-    values = json.loads((folder / _POSITION).read_text("utf-8"))
     return read_tensors(folder / _TENSORS, device), values
+
+
+def has_checkpoint(folder: Path) -> bool:
+    """Whether there is a checkpoint, also where its writing was interrupted between two renames."""
+    return bool(_read_values(folder))
+
+
+def checkpoint_threads(folder: Path) -> int:
+    """Processor threads that a checkpoint was made with, as sums depend on them; 0 without one."""
+    return int(_read_values(folder).get("threads", 0))
+
+
+def _read_values(folder: Path) -> dict[str, Any]:
+    recover_folder(folder)
+    path = folder / _POSITION
+    if not path.is_file():
+        return {}
+    values: dict[str, Any] = json.loads(path.read_text("utf-8"))
+    return values

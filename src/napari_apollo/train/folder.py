@@ -17,7 +17,7 @@ import pandas as pd
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from napari_apollo.errors import ConfigError, RunError
-from napari_apollo.storage import disk_full_named, write_json
+from napari_apollo.storage import disk_full_named, whole_file, write_json
 from napari_apollo.train.config import TrainConfig
 
 State = Literal["starting", "running", "done", "stopped", "failed"]
@@ -142,6 +142,13 @@ class RunFolder:
             if line.endswith("\n"):
                 lines.append(json.loads(line))
         return pd.json_normalize(lines)
+
+    def keep_metrics(self, lines: int) -> None:
+        """Drop metrics after the first ``lines``: those of epochs that will be run again."""
+        if self.metrics_file.exists():
+            kept = self.metrics_file.read_text("utf-8").splitlines(keepends=True)[:lines]
+            with whole_file(self.metrics_file) as partial:
+                partial.write_text("".join(kept), "utf-8")
 
     def last_words(self, lines: int = 12) -> str:
         """End of what the process wrote to its log."""

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from typing import Any
 
+import torch
 from torch import Tensor
 
+from napari_apollo.errors import RunError
 from napari_apollo.model.network import Network
-from napari_apollo.train.checkpoints import write_checkpoint
+from napari_apollo.train.checkpoints import has_checkpoint, read_checkpoint, write_checkpoint
 from napari_apollo.train.config import TrainConfig
 from napari_apollo.train.data import CellData
 from napari_apollo.train.folder import RunFolder
@@ -16,9 +19,11 @@ from napari_apollo.train.loop import Epoch, Position
 from napari_apollo.train.objectives import Objective, Stage
 from napari_apollo.train.previews import write_preview
 
+_NETWORK, _STAGE, _LOSSES = "network.", "stage.", "losses"
+
 
 class Keeper:
-    """Writes the run folder while the loop runs.
+    """Writes the run folder while the loop runs, and reads it when a run goes on.
 
     Parameters
     ----------
@@ -28,6 +33,8 @@ class Keeper:
         What is trained.
     validation
         Cells for the previews.
+    fingerprint
+        Of the training cells; a checkpoint of other cells is not gone on from.
     """
 
     def __init__(
@@ -37,19 +44,25 @@ class Keeper:
         objective: Objective,
         config: TrainConfig,
         validation: CellData,
+        fingerprint: str,
     ) -> None:
         self._folder = folder
         self._network = network
         self._objective = objective
         self._config = config
         self._validation = validation
+        self._fingerprint = fingerprint
         self._best: dict[str, Tensor] | None = None
         self._best_values: dict[str, Any] = {}
         self._best_changed = False
         self._written = time.monotonic()
 
-    def after_epoch(self, epoch: Epoch, position: Position) -> None:
-        """Write the metrics of an epoch and, when it is time, a checkpoint and a preview."""
+    def due(self) -> bool:
+        """Whether the last checkpoint is old enough."""
+        return time.monotonic() - self._written >= self._config.checkpoint_seconds
+
+    def after_epoch(self, epoch: Epoch) -> None:
+        """Write the metrics of an epoch, remember the best weights, and draw a preview when it is time."""
         self._folder.append_metrics(
             {
                 "stage": epoch.stage,
@@ -69,32 +82,98 @@ class Keeper:
                 "criterion": epoch.validation["criterion"],
             }
             self._best_changed = True
-        if time.monotonic() - self._written >= self._config.checkpoint_seconds:
-            self._checkpoint(position)
         every = self._config.previews_every
         if every and epoch.validation and epoch.epoch % every == 0:
             name = f"{epoch.stage}_{epoch.epoch:05d}.png"
             write_preview(self._folder.previews / name, self._network, self._validation)
 
-    def before_next(self, stage: Stage, following: Position) -> None:
-        """At the end of a stage: go back to its best weights, and write what the next one starts from."""
+    def after_stage(self, stage: Stage, following: Position) -> None:
+        """Go back to the best weights of the stage, and keep what the next one starts from."""
         if stage.watches_validation and self._best is not None:
             self._network.load_state_dict(self._best)
             write_preview(self._folder.previews / f"{stage.name}_best.png", self._network, self._validation)
-        self._checkpoint(following)
+        self.checkpoint(following, None)
         self._best = None
 
-    def _checkpoint(self, position: Position) -> None:
-        network = {f"network.{name}": value for name, value in self._network.state_dict().items()}
+    def checkpoint(self, position: Position, losses: Tensor | None) -> None:
+        """Write ``best``, where it is new, and then ``last``.
+
+        Were the process to die between the two, ``last`` would be older than ``best``; the run goes on
+        from ``last`` and meets the same best epoch again.
+        """
         if self._best_changed and self._best is not None:
-            best = {f"network.{name}": value for name, value in self._best.items()}
-            write_checkpoint(self._folder.checkpoints / "best", best, self._best_values)
+            write_checkpoint(
+                self._folder.checkpoints / "best", _prefixed(_NETWORK, self._best), self._best_values
+            )
             self._best_changed = False
-        stages = self._objective.stages
-        # A stage that is over leaves its latents to the next one, which then keeps them.
-        stage = stages[min(position.stage, len(stages) - 1)]
-        state = {f"stage.{name}": value for name, value in stage.tensors().items()}
-        write_checkpoint(
-            self._folder.checkpoints / "last", {**network, **state}, {"position": position.to_dict()}
-        )
+        tensors = _prefixed(_NETWORK, self._network.state_dict())
+        if position.stage < len(self._objective.stages):
+            tensors |= _prefixed(_STAGE, self._objective.stages[position.stage].tensors())
+        if losses is not None:
+            tensors[_LOSSES] = losses
+        values = {
+            "position": position.to_dict(),
+            "fingerprint": self._fingerprint,
+            "threads": torch.get_num_threads(),
+        }
+        write_checkpoint(self._folder.checkpoints / "last", tensors, values)
         self._written = time.monotonic()
+
+    def restore(self) -> tuple[Position, Tensor | None]:
+        """Put network, stage and best weights back as the last checkpoint had them.
+
+        Returns
+        -------
+        position : Position
+            Where to go on; the very beginning where there is no checkpoint yet.
+        losses : torch.Tensor or None
+            Those of the epoch's steps that are done.
+
+        Raises
+        ------
+        RunError
+            When the checkpoint is of other cells.
+        ModelDamaged
+            When its tensors were cut off.
+        """
+        if not has_checkpoint(self._folder.checkpoints / "last"):
+            self._folder.keep_metrics(0)
+            return Position(), None
+        tensors, values = read_checkpoint(self._folder.checkpoints / "last", self._validation.device)
+        if values["fingerprint"] != self._fingerprint:
+            raise RunError(
+                self._folder.path,
+                "was begun with other cells than its store holds now.",
+                "Train anew, or put the old store back.",
+            )
+        position = Position.from_dict(values["position"])
+        stages = self._objective.stages
+        self._network.load_state_dict(_under(_NETWORK, tensors))
+        if position.stage < len(stages):
+            stages[position.stage].load(_under(_STAGE, tensors))
+            if position.best_epoch >= 0 and stages[position.stage].watches_validation:
+                best, self._best_values = read_checkpoint(
+                    self._folder.checkpoints / "best", self._validation.device
+                )
+                self._best = _under(_NETWORK, best)
+        self._folder.keep_metrics(_epochs_before(self._folder, stages, position))
+        return position, tensors.get(_LOSSES)
+
+
+def _epochs_before(folder: RunFolder, stages: Sequence[Stage], position: Position) -> int:
+    """Lines of metrics that belong to epochs before a position."""
+    names = [stage.name for stage in stages]
+    metrics = folder.read_metrics()
+    if metrics.empty:
+        return 0
+    number = metrics["stage"].map(names.index)
+    before = (number < position.stage) | ((number == position.stage) & (metrics["epoch"] < position.epoch))
+    return int(before.sum())
+
+
+def _prefixed(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {f"{prefix}{name}": value for name, value in tensors.items()}
+
+
+def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}

@@ -1,7 +1,7 @@
 """The loop: epochs of a stage, validation, stopping, and what is kept on the way.
 
 One loop serves every objective and every device. Inside an epoch nothing waits for the device: losses
-stay there and are read once, at the end.
+stay there and are read once, at the end, or when a checkpoint is due.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -27,6 +27,9 @@ from napari_apollo.train.sampling import batches, epoch_order, step_seed
 IMPROVEMENT = 1e-3
 """A criterion counts as better when it is lower by this fraction of itself."""
 
+LEAST_BATCH = 4
+"""Cells of the smallest batch that is tried when memory runs out."""
+
 
 class LoopSettings(Protocol):
     """The settings that the loop reads; their meaning is told in ``TrainConfig``."""
@@ -41,27 +44,32 @@ class LoopSettings(Protocol):
     def schedule(self) -> str: ...
 
 
-@dataclass
+@dataclass(frozen=True)
 class Position:
     """Where a training stands; with the tensors of stage and network, all that is needed to go on.
 
     Attributes
     ----------
     stage, epoch
-        Next epoch to run, in stage number ``stage``.
+        Stage and epoch at hand.
+    done
+        Cells of the epoch's order that are visited.
+    batch_size
+        Cells in a batch; less than the settings say where memory ran out.
     best, best_epoch
         Lowest criterion of the stage, and the epoch that had it (-1: none yet).
     """
 
     stage: int = 0
     epoch: int = 0
+    done: int = 0
+    batch_size: int = 0
     best: float = math.inf
     best_epoch: int = -1
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON; no criterion yet is None."""
-        values = asdict(self)
-        return {**values, "best": None if math.isinf(self.best) else self.best}
+        return {**asdict(self), "best": None if math.isinf(self.best) else self.best}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Position:
@@ -96,6 +104,22 @@ class Epoch:
     improved: bool = False
 
 
+class Keeping(Protocol):
+    """What the loop tells while it runs."""
+
+    def due(self) -> bool:
+        """Whether it is time for a checkpoint."""
+
+    def checkpoint(self, position: Position, losses: Tensor | None) -> None:
+        """Keep everything that is needed to go on; ``losses`` (step, k) are those of the epoch at hand."""
+
+    def after_epoch(self, epoch: Epoch) -> None:
+        """Take note of an epoch."""
+
+    def after_stage(self, stage: Stage, following: Position) -> None:
+        """A stage is over; the next one begins at ``following``."""
+
+
 @dataclass
 class Loop:
     """A training under way.
@@ -110,12 +134,10 @@ class Loop:
         Seed, batch size, order and schedule.
     names
         Gives the name of a training cell, for errors.
-    after_epoch
-        Called after each epoch, with the position of the next one.
-    before_next
-        Called at the end of each stage, with the position at which the next one begins.
-    position
-        Where to begin.
+    keeper
+        Writes what is to be kept.
+    position, losses
+        Where to begin, and the losses of the epoch's steps that are done.
     """
 
     network: Network
@@ -124,9 +146,9 @@ class Loop:
     validation: CellData | None
     settings: LoopSettings
     names: Callable[[int], str]
-    after_epoch: Callable[[Epoch, Position], None]
-    before_next: Callable[[Stage, Position], None]
+    keeper: Keeping
     position: Position = field(default_factory=Position)
+    losses: Tensor | None = None
 
     def run(self, progress: Progress, should_stop: ShouldStop) -> None:
         """Run all stages to their end.
@@ -136,30 +158,34 @@ class Loop:
         Cancelled
             When ``should_stop`` says so.
         TrainingFailed
-            When a loss is not finite; stage, epoch, step and cells are named.
+            When a loss is not finite (stage, epoch, step and cells are named), or not even a small
+            batch fits into the memory of the device.
         """
+        if not self.position.batch_size:
+            self.position = replace(self.position, batch_size=self.settings.batch_size)
         with own_random_numbers(self.training.device):
             while self.position.stage < len(self.objective.stages):
                 stage = self.objective.stages[self.position.stage]
                 self._run_stage(stage, progress, should_stop)
-                self.position = Position(stage=self.position.stage + 1)
-                self.before_next(stage, self.position)
+                self.position = Position(stage=self.position.stage + 1, batch_size=self.position.batch_size)
+                self.keeper.after_stage(stage, self.position)
 
     def _run_stage(self, stage: Stage, progress: Progress, should_stop: ShouldStop) -> None:
         while self.position.epoch < stage.epochs and not self._exhausted(stage):
-            epoch = self.position.epoch
             started = time.perf_counter()
-            training, cells = self._train(stage, epoch, progress, should_stop)
+            epoch = self.position.epoch
+            training = self._train(stage, progress, should_stop)
             validation = self._validate(stage)
             criterion = validation["criterion"] if validation else training["total"]
-            improved = not criterion >= self.position.best * (1 - IMPROVEMENT)
+            improved = criterion < self.position.best * (1 - IMPROVEMENT)
             if improved:
-                self.position.best, self.position.best_epoch = criterion, epoch
-            self.position.epoch += 1
+                self.position = replace(self.position, best=criterion, best_epoch=epoch)
+            self.position = replace(self.position, epoch=epoch + 1, done=0)
             seconds = time.perf_counter() - started
-            self.after_epoch(
-                Epoch(stage.name, epoch, seconds, cells, training, validation, improved), self.position
-            )
+            cells = self.training.n_cells
+            self.keeper.after_epoch(Epoch(stage.name, epoch, seconds, cells, training, validation, improved))
+            if self.keeper.due():
+                self.keeper.checkpoint(self.position, None)
             detail = f"loss {training['total']:.4f}" + (
                 f", validation {validation['criterion']:.4f}" if validation else ""
             )
@@ -169,54 +195,99 @@ class Loop:
         """Whether the criterion has not improved for as many epochs as the stage is patient (0: for ever)."""
         return 0 < stage.patience <= self.position.epoch - 1 - self.position.best_epoch
 
-    def _train(
-        self, stage: Stage, epoch: int, progress: Progress, should_stop: ShouldStop
-    ) -> tuple[dict[str, float], int]:
-        settings, number = self.settings, self.position.stage
-        order = epoch_order(self.training.n_cells, settings.seed, number, epoch, fixed=settings.fixed_order)
-        plan = batches(order, settings.batch_size, fixed=settings.fixed_order)
+    def _train(self, stage: Stage, progress: Progress, should_stop: ShouldStop) -> dict[str, float]:
+        """Run, or finish, an epoch; the mean losses of its steps."""
+        at, settings = self.position, self.settings
+        order = epoch_order(
+            self.training.n_cells, settings.seed, at.stage, at.epoch, fixed=settings.fixed_order
+        )
+        losses = [] if self.losses is None else list(self.losses.to(self.training.device))
+        self.losses = None
+        # Losses that came with a checkpoint are known to be finite; their batches need no names.
+        visited: list[np.ndarray] = [order[:0]] * len(losses)
         stage.prepare()
-        losses: list[Tensor] = []
-        for index, batch in enumerate(self.training.batches(plan)):
-            stop_if_asked(should_stop)
-            step = epoch * len(plan) + index
-            torch.manual_seed(step_seed(settings.seed, number, step))
-            scale = _rate_scale(settings.schedule, step / (stage.epochs * len(plan)))
-            losses.append(stage.step(batch, scale))
-        values = torch.stack(losses).double().cpu().numpy()  # the one wait for the device
-        finite = np.isfinite(values).all(axis=1)
-        if not finite.all():
-            self._refuse(stage, epoch, int(np.argmin(finite)), plan, values)
-        means = dict(zip(stage.losses, values.mean(axis=0).tolist(), strict=True))
-        return means, sum(map(len, plan))
+        while self.position.done < len(order):
+            try:
+                self._steps(stage, order, losses, visited, should_stop)
+            except torch.OutOfMemoryError as error:
+                self._halve(progress, error)
+        values = self._finite(stage, losses, visited).double().numpy()  # the one wait for the device
+        return dict(zip(stage.losses, values.mean(axis=0).tolist(), strict=True))
 
-    def _refuse(
-        self, stage: Stage, epoch: int, step: int, plan: list[np.ndarray], values: np.ndarray
+    def _steps(
+        self,
+        stage: Stage,
+        order: np.ndarray,
+        losses: list[Tensor],
+        visited: list[np.ndarray],
+        should_stop: ShouldStop,
     ) -> None:
-        bad = [name for name, value in zip(stage.losses, values[step], strict=True) if not np.isfinite(value)]
-        cells = ", ".join(self.names(int(cell)) for cell in plan[step][:5])
+        """Steps from where the epoch stands to its end."""
+        settings = self.settings
+        plan = batches(order, self.position.batch_size, self.position.done, fixed=settings.fixed_order)
+        for cells, batch in zip(plan, self.training.batches(plan), strict=True):
+            stop_if_asked(should_stop)
+            at = self.position
+            # The place in the order, not the number of the step, counts: it is the same after the
+            # batch was halved, and after the run was resumed.
+            torch.manual_seed(step_seed(settings.seed, at.stage, at.epoch, at.done))
+            done = (at.epoch + at.done / len(order)) / stage.epochs
+            losses.append(stage.step(batch, _rate_scale(settings.schedule, done)))
+            visited.append(cells)
+            self.position = replace(at, done=min(len(order), at.done + len(cells)))
+            if self.position.done < len(order) and self.keeper.due():
+                self.keeper.checkpoint(self.position, self._finite(stage, losses, visited))
+
+    def _halve(self, progress: Progress, error: torch.OutOfMemoryError) -> None:
+        half = self.position.batch_size // 2
+        if half < LEAST_BATCH:
+            raise TrainingFailed(
+                f"The memory of {self.training.device} does not hold a batch of "
+                f"{self.position.batch_size} cells. Close other programs, take smaller sizes, or train "
+                "on the processor."
+            ) from error
+        torch.cuda.empty_cache()
+        self.position = replace(self.position, batch_size=half)
+        progress(Step("Memory", detail=f"ran out; going on with batches of {half} cells"))
+
+    def _finite(self, stage: Stage, losses: list[Tensor], visited: list[np.ndarray]) -> Tensor:
+        """Losses (step, k) on the processor, all of them finite."""
+        values = torch.stack(losses).cpu()
+        finite = torch.isfinite(values)
+        if bool(finite.all()):
+            return values
+        step = int((~finite).any(dim=1).nonzero()[0])
+        bad = [name for name, good in zip(stage.losses, finite[step].tolist(), strict=True) if not good]
+        cells = visited[step]
+        names = ", ".join(self.names(int(cell)) for cell in cells[:5])
         raise TrainingFailed(
-            f"{stage.title}: {', '.join(bad)} is not finite in step {step} of epoch {epoch}. The cells of "
-            f"that step begin with {cells} ({len(plan[step])} in all). The last good checkpoint is kept; "
-            "a lower learning rate usually helps."
+            f"{stage.title}: {', '.join(bad)} is not finite in step {step} of epoch {self.position.epoch}. "
+            f"The cells of that step begin with {names} ({len(cells)} in all). The last good checkpoint is "
+            "kept; a lower learning rate usually helps."
         )
 
     def _validate(self, stage: Stage) -> dict[str, float]:
         if self.validation is None or not stage.watches_validation:
             return {}
-        cells = np.arange(self.validation.n_cells)
-        plan = [
-            cells[i : i + self.settings.batch_size] for i in range(0, len(cells), self.settings.batch_size)
-        ]
+        cells, size = np.arange(self.validation.n_cells), self.position.batch_size
+        plan = [cells[start : start + size] for start in range(0, len(cells), size)]
         return stage.validate(self.validation.batches(plan))
 
 
 @contextmanager
 def own_random_numbers(device: torch.device) -> Iterator[None]:
     """Leave torch's random numbers outside the block as they were."""
-    devices = [device] if device.type in ("cuda", "mps") else []
-    with torch.random.fork_rng(devices=devices, device_type=device.type if devices else "cuda"):
+    processor = torch.get_rng_state()
+    cuda = torch.cuda.get_rng_state(device) if device.type == "cuda" else None
+    mps = torch.mps.get_rng_state() if device.type == "mps" else None
+    try:
         yield
+    finally:
+        torch.set_rng_state(processor)
+        if cuda is not None:
+            torch.cuda.set_rng_state(cuda, device)
+        if mps is not None:
+            torch.mps.set_rng_state(mps)
 
 
 def _rate_scale(schedule: str, done: float) -> float:

@@ -19,6 +19,7 @@ from napari_apollo.model.device import describe_device, pick_device
 from napari_apollo.model.network import Network
 from napari_apollo.progress import Progress, ShouldStop, Step, never, silent
 from napari_apollo.train.build import image_architecture, seeded_network
+from napari_apollo.train.checkpoints import checkpoint_threads
 from napari_apollo.train.config import TrainConfig
 from napari_apollo.train.data import CellData
 from napari_apollo.train.dataset import TEST, TRAIN, VALIDATION, Dataset, open_dataset
@@ -109,10 +110,15 @@ def train_into(
     progress: Progress,
     should_stop: ShouldStop,
 ) -> Apollo:
-    """Train and write checkpoints, previews and the model into a run folder."""
+    """Train and write checkpoints, previews and the model into a run folder.
+
+    A folder that holds a checkpoint is gone on with: on a processor the model is the one that an
+    uninterrupted training would have given, to the byte.
+    """
     device = pick_device(config.device)
-    if config.threads:
-        torch.set_num_threads(config.threads)
+    threads = config.threads or checkpoint_threads(folder.checkpoints / "last")
+    if threads:
+        torch.set_num_threads(threads)
     progress(Step("Device", detail=describe_device(device)))
     dataset = open_dataset(store, config)
     progress(Step("Cells", detail=_in_words(dataset)))
@@ -127,7 +133,8 @@ def train_into(
         torch.manual_seed(step_seed(config.seed, _LATENTS, 0))
         objective = get_objective(config.objective, network, training, config)
     chosen = dataset.split.cells(TRAIN)
-    keeper = Keeper(folder, network, objective, config, validation)
+    keeper = Keeper(folder, network, objective, config, validation, dataset.fingerprint())
+    position, losses = keeper.restore()
     loop = Loop(
         network,
         objective,
@@ -135,8 +142,9 @@ def train_into(
         validation,
         config,
         names=lambda cell: dataset.cell_name(int(chosen[cell])),
-        after_epoch=keeper.after_epoch,
-        before_next=keeper.before_next,
+        keeper=keeper,
+        position=position,
+        losses=losses,
     )
     loop.run(progress, should_stop)
     model = Apollo(network, _card(dataset, network, config), device)

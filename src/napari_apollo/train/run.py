@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
 import time
@@ -133,6 +135,27 @@ class Run:
             raise Cancelled(status.message or "The training was stopped.")
         return self
 
+    def resume(self) -> Run:
+        """Go on with a run that was stopped, failed or was killed, in a process of its own.
+
+        It goes on from its last checkpoint; on a processor it ends with the model, to the byte, that
+        it would have given had nothing happened.
+
+        Raises
+        ------
+        RunError
+            When it is still going on, or done.
+        """
+        if self.alive:
+            raise RunError(
+                self.folder, "holds a run that is still going on.", "Wait for its end, or stop it."
+            )
+        if self._folder.read_status().state == "done":
+            raise RunError(self.folder, "holds a run that is done.", "Train anew for another model.")
+        self._folder.stop_file.unlink(missing_ok=True)
+        _launch(self._folder)
+        return self
+
     def stop(self, grace: float = 20.0) -> None:
         """Ask it to end, and end it if it does not within ``grace`` seconds.
 
@@ -164,10 +187,7 @@ class Run:
             child.kill()
             child.wait()
             return
-        import os
-        import signal
-
-        os.kill(self._folder.read_status().pid, signal.SIGTERM)
+        os.kill(self._folder.read_status().pid, getattr(signal, "SIGKILL", signal.SIGTERM))
 
 
 def start_run(store: CellStore | Path | str, config: TrainConfig) -> Run:
@@ -191,18 +211,24 @@ def start_run(store: CellStore | Path | str, config: TrainConfig) -> Run:
     if RunFolder(config.output).status_file.exists() and Run(config.output).alive:
         raise RunError(config.output, "holds a run that is still going on.", "Stop it first.")
     folder = prepare_folder(path, config)
-    with folder.log_file.open("wb") as log:
+    _launch(folder)
+    return Run(folder.path)
+
+
+def _launch(folder: RunFolder) -> None:
+    """Begin the process that trains into a folder."""
+    with folder.log_file.open("ab") as log:
         child = subprocess.Popen(
             [sys.executable, "-m", "napari_apollo.train.worker", str(folder.path.absolute())],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
             start_new_session=True,  # a Ctrl-C meant for us does not reach it
+            # What Apple's GPU cannot do is done by the processor, instead of failing.
+            env={**os.environ, "PYTORCH_ENABLE_MPS_FALLBACK": "1"},
         )
-    if not folder.status_file.exists():
-        folder.write_status(RunStatus(pid=child.pid, started=now(), heartbeat=now()))
     _children[folder.path.absolute()] = child
-    return Run(folder.path)
+    folder.write_status(RunStatus(pid=child.pid, started=now(), heartbeat=now()))
 
 
 def _typed(status: RunStatus) -> ApolloError:

@@ -41,22 +41,22 @@ def epoch_order(n: int, seed: int, stage: int, epoch: int, *, fixed: bool = Fals
     return generator(seed, _ORDER, stage, epoch).permutation(n).astype(np.int64)
 
 
-def batches(order: np.ndarray, size: int, *, fixed: bool = False) -> list[np.ndarray]:
-    """Cut an order into batches.
+def batches(order: np.ndarray, size: int, start: int = 0, *, fixed: bool = False) -> list[np.ndarray]:
+    """Cut an order, from ``start`` on, into batches.
 
     All batches have one shape: the last one is filled up with cells from the beginning of the
     order. In the reference's ``fixed`` order it stays short.
     """
     size = min(size, len(order))
-    if fixed or len(order) % size == 0:
-        return [order[start : start + size] for start in range(0, len(order), size)]
-    filled = np.concatenate([order, order[: size - len(order) % size]])
-    return list(filled.reshape(-1, size))
+    plan = [order[begin : begin + size] for begin in range(start, len(order), size)]
+    if plan and not fixed:
+        plan[-1] = np.concatenate([plan[-1], order[: size - len(plan[-1])]])
+    return plan
 
 
-def step_seed(seed: int, stage: int, step: int) -> int:
-    """Seed of torch's random numbers (noise, dropout) in one step."""
-    low, high = np.random.SeedSequence((seed, _STEP, stage, step)).generate_state(2)
+def step_seed(seed: int, *counters: int) -> int:
+    """Seed of torch's random numbers (noise, dropout, turns) in one step."""
+    low, high = np.random.SeedSequence((seed, _STEP, *counters)).generate_state(2)
     return (int(high) << 31 | int(low) >> 1) & 0x7FFF_FFFF_FFFF_FFFF
 
 

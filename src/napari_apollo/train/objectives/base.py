@@ -102,8 +102,9 @@ def reconstruction_loss(
 
 
 def adam(parameters: list[nn.Parameter], rate: float) -> torch.optim.Adam:
-    """Adam with its default momenta, as the reference uses it; fused into one kernel."""
-    return torch.optim.Adam(parameters, lr=rate, fused=True)
+    """Adam with its default momenta, as the reference uses it; fused into one kernel where it can be."""
+    fused = all(parameter.device.type in ("cpu", "cuda") for parameter in parameters)
+    return torch.optim.Adam(parameters, lr=rate, fused=fused)
 
 
 def adam_tensors(optimiser: torch.optim.Optimizer, parameters: Sequence[nn.Parameter]) -> dict[str, Tensor]:
@@ -122,5 +123,8 @@ def load_adam(
     for key, value in tensors.items():
         index, name = key.split(".", 1)
         parameter = parameters[int(index)]
-        # Adam keeps its step counts where the parameter is when it is fused.
-        optimiser.state[parameter][name] = value.to(parameter.device).clone()
+        if name == "step":  # which a fused Adam wants beside the parameter, another one on the processor
+            device = parameter.device if optimiser.defaults["fused"] else "cpu"
+            optimiser.state[parameter][name] = value.to(device, copy=True)
+        else:  # in the memory layout of the parameter
+            optimiser.state[parameter][name] = torch.empty_like(parameter).copy_(value).detach()
