@@ -1,0 +1,187 @@
+"""The commands, as a script would call them: one JSON object on stdout, progress on stderr, exit status."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from napari_apollo.simulate import SimulateConfig, simulate
+
+COMMAND = (sys.executable, "-c", "from napari_apollo.cli import main; main()")
+
+
+def call(*arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*COMMAND, *map(str, arguments)], cwd=cwd, capture_output=True, text=True, check=False, timeout=280
+    )
+
+
+def result_of(*arguments: object, cwd: Path) -> dict[str, object]:
+    outcome = call(*arguments, "--json", cwd=cwd)
+    assert outcome.returncode == 0, outcome.stderr
+    assert outcome.stdout.count("\n") == 1, "one JSON object and nothing else"
+    return json.loads(outcome.stdout)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Simulated images of two panels in a tree of folders, as a lab would have them."""
+    place = tmp_path_factory.mktemp("lab")
+    simulate(
+        SimulateConfig(
+            output=place / "simulated",
+            conditions=("control",),
+            donors_per_condition=3,
+            held_out_donors=1,
+            field_size=320,
+            cells_per_field=36,
+            pixel_size_um=0.3,
+            seed=1,
+        )
+    )
+    return place
+
+
+@pytest.fixture(scope="module")
+def chain(folder: Path) -> Path:
+    """Every command of the chain, called one after the other."""
+    steps = [
+        ("study", "discover", "simulated/images", "--output", "study.csv"),
+        ("study", "check", "study.csv"),
+        ("segment", "study.csv", "--output", "segmentation", "--workers", "1"),
+        ("crop", "segmentation/study.csv", "--output", "s.cells.zarr", "--size", "32", "--workers", "1"),
+        ("measure", "s.cells.zarr"),
+        (
+            *("train", "s.cells.zarr", "--output", "s.run", "--width", "4", "--head", "16"),
+            *("--latent-epochs", "1", "--encoder-epochs", "1"),
+        ),
+        ("predict", "s.cells.zarr", "--model", "s.run"),
+        ("evaluate", "s.cells.zarr", "--model", "s.run"),
+        ("overlay", "s.cells.zarr", "s.predictions.zarr", "--output", "overlays"),
+    ]
+    results = [result_of(*step, cwd=folder) for step in steps]
+    (folder / "results.json").write_text(json.dumps(results))
+    return folder
+
+
+def test_the_chain_runs_from_a_folder_to_an_overlay(chain: Path) -> None:
+    found, checked, segmented, cut, measured, trained, predicted, scores, overlays = json.loads(
+        (chain / "results.json").read_text()
+    )
+    assert found["fields"] == 6
+    assert {tuple(stains) for stains in found["panels"].values()} == {
+        ("DAPI", "gammaH2AX", "lamin", "CD3"),
+        ("DAPI", "CD16", "CD4", "CD8"),
+    }
+    assert checked["problems"] == []
+    assert len(segmented["labels"]) == 6
+    assert cut["cells"] > 50
+    assert measured["features"] > 20
+    assert trained["state"] == "done"
+    assert predicted["cells"] == cut["cells"]
+    assert {row["kind"] for row in scores["scores"]} >= {"reconstructed", "predicted"}
+    assert all((chain / image).exists() for image in overlays["images"])
+
+
+@pytest.mark.parametrize(
+    ("path", "kind"),
+    [
+        ("study.csv", "manifest"),
+        ("s.cells.zarr", "store"),
+        ("s.predictions.zarr", "predictions"),
+        ("s.run", "run"),
+        ("s.run/model", "model"),
+    ],
+)
+def test_info_says_what_a_path_holds(chain: Path, path: str, kind: str) -> None:
+    assert result_of("info", path, cwd=chain)["kind"] == kind
+
+
+def test_info_of_an_image_names_its_channels(chain: Path) -> None:
+    image = next((chain / "simulated" / "images").rglob("*.ome.tif"))
+    assert "DAPI" in result_of("info", image, cwd=chain)["channels"]
+
+
+@pytest.mark.parametrize("path", ["s.cells.zarr", "s.predictions.zarr", "s.run/model"])
+def test_verify_finds_a_changed_byte(chain: Path, tmp_path: Path, path: str) -> None:
+    import shutil
+
+    copy = tmp_path / Path(path).name
+    shutil.copytree(chain / path, copy)
+    assert result_of("verify", copy, cwd=chain)["problems"] == []
+    largest = max((file for file in copy.rglob("*") if file.is_file()), key=lambda file: file.stat().st_size)
+    content = bytearray(largest.read_bytes())
+    content[len(content) // 2] ^= 0xFF
+    largest.write_bytes(content)
+    outcome = call("verify", copy, "--json", cwd=chain)
+    assert outcome.returncode == 2
+    assert json.loads(outcome.stdout)["problems"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "kind"),
+    [
+        (("segment", "absent.csv"), "StudyError"),
+        (("measure", "absent.cells.zarr"), "StoreError"),
+        (("info", "absent"), "FileError"),
+        (("segment", "absent.csv", "--tile", "3"), "ConfigError"),
+        (("predict", "absent.cells.zarr", "--model", "absent.run"), "StoreError"),
+    ],
+)
+def test_wrong_input_exits_with_2_and_says_what(folder: Path, arguments: tuple[str, ...], kind: str) -> None:
+    outcome = call(*arguments, "--json", cwd=folder)
+    assert outcome.returncode == 2
+    error = json.loads(outcome.stdout)["error"]
+    assert error["kind"] == kind
+    assert error["message"] in outcome.stderr
+    assert "Traceback" not in outcome.stderr
+
+
+def test_problems_of_a_study_are_listed_all_at_once(folder: Path) -> None:
+    (folder / "wrong.csv").write_text(
+        "image,panel,donor,condition\nabsent.tif,dapi_cd4,P1,control\nlost.tif,dapi_cd8,P1,glioma\n"
+    )
+    outcome = call("study", "check", "wrong.csv", cwd=folder)
+    assert outcome.returncode == 2
+    assert "absent.tif" in outcome.stdout
+    assert "lost.tif" in outcome.stdout
+    assert "two conditions" in outcome.stdout
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Ctrl-C is sent as a POSIX signal")
+def test_control_c_stops_cleanly_with_130(chain: Path) -> None:
+    process = subprocess.Popen(
+        [*COMMAND, "train", "s.cells.zarr", "--output", "endless.run", "--latent-epochs", "5000"],
+        cwd=chain,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    deadline = time.monotonic() + 120
+    status = chain / "endless.run" / "status.json"
+    while time.monotonic() < deadline:
+        if status.exists() and json.loads(status.read_text())["epoch"] > 0:
+            break
+        time.sleep(0.2)
+    os.kill(process.pid, signal.SIGINT)
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 130, errors
+    assert json.loads(status.read_text())["state"] == "stopped"
+
+
+def test_help_needs_no_torch() -> None:
+    code = (
+        "import sys\nfrom typer.testing import CliRunner\nfrom napari_apollo.cli.app import app\n"
+        "assert CliRunner().invoke(app, ['train', '--help']).exit_code == 0\n"
+        "assert 'torch' not in sys.modules and 'napari' not in sys.modules"
+    )
+    outcome = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert outcome.returncode == 0, outcome.stderr
