@@ -93,9 +93,10 @@ _GREEK = {
 }
 
 # What is written around a stain's name without being part of it: what the antibody carries
-# (a fluorophore, a metal), and that it is an antibody.
+# (a fluorophore, a metal), and that it is an antibody. What a model made of a stain is part of its name:
+# a channel called "CD4 (predicted from DAPI)" is never read as CD4.
 _TAG = re.compile(
-    r"""\([^)]*\) | \[[^]]*\]
+    r"""\( (?! \s* (?: predicted | reconstructed | uncertainty ) ) [^)]* \) | \[[^]]*\]
     | ^ anti [\s_-]
     | (?:^|[\s_-]) \d{2,3} [A-Z][a-z] (?=$|[\s_-])
     | [\s_-]+ (?: opal | alexa\s?fluor | alexa | af | cy | dylight | atto | cf | bv ) [\s_-]? \d{1,3} $
