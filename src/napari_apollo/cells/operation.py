@@ -228,7 +228,9 @@ def _judge(writer: CellStoreWriter, plan: Plan, config: CropConfig) -> None:
     obs = writer.obs
     limits = _limits(obs, plan, config)
     obs["qc"], obs["qc_reason"] = flag(obs, limits, config.checks)
-    writer.replace_obs(obs.drop(columns=["border", "cut", "nucleus_area"]))
+    # The solidity of the checks is not the feature of that name, which measuring adds to the same table.
+    kept = obs.drop(columns=["border", "cut", "nucleus_area"])
+    writer.replace_obs(kept.rename(columns={"nucleus_solidity": "qc_solidity"}))
     writer.provenance["quality"] = {
         "limits": limits.model_dump(mode="json"),
         "counts": count_reasons(obs),
