@@ -100,7 +100,8 @@ class Session:
         )
         sys.stdout.flush()
 
-    def _interrupt(self, _number: int, _frame: FrameType | None) -> None:
+    def interrupt(self, _number: int, _frame: FrameType | None) -> None:
+        """Note the first Ctrl-C; end at the second."""
         if self._asked:
             raise KeyboardInterrupt
         self._asked = True
@@ -120,22 +121,31 @@ def session(*, as_json: bool) -> Iterator[Session]:
     logging.basicConfig(
         level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr
     )
-    before = signal.signal(signal.SIGINT, current._interrupt)
+    before = signal.signal(signal.SIGINT, current.interrupt)
     try:
-        yield current
-    except ApolloError as error:
-        current.progress.close()
-        _fail(error, as_json=as_json)
-        raise SystemExit(error.exit_code) from error
-    except KeyboardInterrupt:
-        raise SystemExit(130) from None
+        with errors_in_words(as_json=as_json):
+            yield current
     finally:
         current.progress.close()
         signal.signal(signal.SIGINT, before)
 
 
-def _fail(error: ApolloError, *, as_json: bool) -> None:
-    if as_json:
-        content = {"error": {"kind": type(error).__name__, "message": str(error)}}
-        sys.stdout.write(json.dumps(content, ensure_ascii=False) + "\n")
-    sys.stderr.write(f"{type(error).__name__}: {error}\n")
+@contextmanager
+def errors_in_words(*, as_json: bool) -> Iterator[None]:
+    """Turn our errors into words on stderr (as JSON also on stdout) and an exit status.
+
+    Raises
+    ------
+    SystemExit
+        With the status of the error.
+    """
+    try:
+        yield
+    except ApolloError as error:
+        if as_json:
+            content = {"error": {"kind": type(error).__name__, "message": str(error)}}
+            sys.stdout.write(json.dumps(content, ensure_ascii=False) + "\n")
+        sys.stderr.write(f"{type(error).__name__}: {error}\n")
+        raise SystemExit(error.exit_code) from error
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None

@@ -12,12 +12,11 @@ import typer
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
+from napari_apollo.cli.console import errors_in_words
 from napari_apollo.config import OperationConfig
 
 
-def with_options(
-    config: type[OperationConfig], *, without: tuple[str, ...] = ()
-) -> Callable[[Callable[..., None]], Callable[..., None]]:
+def with_options(config: type[OperationConfig]) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Give a command one option for every setting of a config.
 
     The command is called with its own arguments and with ``config``, an instance made from the
@@ -27,25 +26,21 @@ def with_options(
     ----------
     config
         The operation's settings. A setting's docstring is the help text of its option.
-    without
-        Settings that the command sets itself; the command gets the others as a mapping
-        ``settings`` in place of ``config``.
     """
-    fields = {name: field for name, field in config.model_fields.items() if name not in without}
+    fields = config.model_fields
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
         def run(**values: Any) -> None:
             given = {name: values.pop(name) for name in fields}
             settings = {name: value for name, value in given.items() if value not in (None, [])}
-            if without:
-                command(settings=settings, **values)
-            else:
-                command(config=config(**settings), **values)
+            with errors_in_words(as_json=bool(values.get("as_json"))):
+                checked = config(**settings)
+            command(config=checked, **values)
 
         own = [
             parameter
             for parameter in inspect.signature(command, eval_str=True).parameters.values()
-            if parameter.name not in ("config", "settings")
+            if parameter.name != "config"
         ]
         options = [_option(name, field) for name, field in fields.items()]
         run.__signature__ = inspect.Signature([*own, *options])  # type: ignore[attr-defined]
