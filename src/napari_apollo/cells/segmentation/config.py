@@ -17,9 +17,9 @@ class SegmentConfig(OperationConfig):
 
     output: Path = Path("segmentation")
     """Folder to write to: label images under labels/, and study.csv that names them."""
-    engine: Literal["threshold", "labels"] = "threshold"
-    """How nuclei are found: threshold (local contrast and shape) or labels (take the label images that the
-    study names)."""
+    engine: Literal["nuclei", "threshold", "labels"] = "threshold"
+    """How nuclei are found: nuclei (a small network trained on annotated nuclei), threshold (local contrast
+    and shape) or labels (take the label images that the study names)."""
     stain: str | None = None
     """DNA stain that shows the nuclei; the anchor of each field's panel where not given."""
     diameter: float | None = Field(default=None, gt=0, le=1000)

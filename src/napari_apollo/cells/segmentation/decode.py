@@ -52,6 +52,9 @@ class Decoding:
         Smaller nuclei are dropped.
     least_votes
         A seed gathers the pointers of at least so many pixels.
+    looks
+        How often a pixel asks: 1 takes its own word, with 2 the pixel where it lands is asked in turn, and so
+        on. Pixels nearer to the centre know better.
     """
 
     reach: int
@@ -59,11 +62,17 @@ class Decoding:
     capture: float
     least_area: float
     least_votes: float
+    looks: int = 1
 
     @property
     def extent(self) -> int:
         """Furthest that a pixel can be from its seed, in rows or columns."""
         return self.reach + math.ceil(self.capture)
+
+    @property
+    def hearsay(self) -> int:
+        """Furthest pixel that is asked for the way to the centre, in rows or columns."""
+        return (self.looks - 1) * self.reach
 
     @property
     def margin(self) -> int:
@@ -73,7 +82,7 @@ class Decoding:
         more), which stands or falls with seeds nearby and the pixels that point at them.
         """
         seeds = 2 * _ROUNDS * math.ceil(self.separation) + _SMOOTHING + self.reach
-        return 3 * self.extent + seeds + 1
+        return 3 * self.extent + seeds + self.hearsay + 1
 
 
 def decode(maps: Maps, decoding: Decoding) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
@@ -95,7 +104,7 @@ def decode(maps: Maps, decoding: Decoding) -> tuple[npt.NDArray[np.int32], npt.N
     seeds
         int32 (n, 2): row and column of each seed, in raster order.
     """
-    landing = np.clip(maps.landing, -decoding.reach, decoding.reach)
+    landing = _asked(maps.landing, maps.foreground, decoding.reach, decoding.looks)
     votes = _count_votes(maps.foreground, landing)
     seeds = _find_seeds(
         _smoothed(votes), votes, _disc(decoding.separation), np.int64(round(decoding.least_votes * 256))
@@ -113,6 +122,26 @@ def _disc(radius: float) -> npt.NDArray[np.int64]:
     squared = (grid**2).sum(axis=1)
     grid, squared = grid[squared <= radius**2], squared[squared <= radius**2]
     return grid[np.lexsort((grid[:, 1], grid[:, 0], squared))].astype(np.int64)
+
+
+@numba.njit(nogil=True, cache=True)
+def _asked(landing, foreground, reach, looks):  # type: ignore[no-untyped-def]
+    """Landings no further than ``reach`` away, after asking where one lands."""
+    height, width = foreground.shape
+    result = np.zeros_like(landing)
+    for y in range(height):
+        for x in range(width):
+            if foreground[y, x] < _HALF // 2:
+                continue
+            dy, dx = np.int64(0), np.int64(0)
+            for _ in range(looks):
+                row, column = min(max(y + dy, 0), height - 1), min(max(x + dx, 0), width - 1)
+                if foreground[row, column] < _HALF // 2:
+                    break
+                dy = min(max(row - y + landing[0, row, column], -reach), reach)
+                dx = min(max(column - x + landing[1, row, column], -reach), reach)
+            result[0, y, x], result[1, y, x] = dy, dx
+    return result
 
 
 @numba.njit(nogil=True, cache=True)
@@ -155,7 +184,7 @@ def _find_seeds(density, votes, disc, least):  # type: ignore[no-untyped-def]
     height, width = density.shape
     state = np.zeros((height, width), np.uint8)  # 1: cleared, 2: seed
     for _ in range(_ROUNDS):
-        fresh = [(np.int64(0), np.int64(0)) for _ in range(0)]
+        fresh = [(0, 0) for _ in range(0)]
         for y in range(height):
             for x in range(width):
                 value = density[y, x]
@@ -170,14 +199,14 @@ def _find_seeds(density, votes, disc, least):  # type: ignore[no-untyped-def]
                             highest = False
                             break
                 if highest:
-                    fresh.append((np.int64(y), np.int64(x)))
+                    fresh.append((y, x))
         for y, x in fresh:
             for k in range(len(disc)):
                 row, column = y + disc[k, 0], x + disc[k, 1]
                 if 0 <= row < height and 0 <= column < width and state[row, column] == 0:
                     state[row, column] = 1
             state[y, x] = 2
-    count = np.int64(0)
+    count = 0
     seeds = np.zeros((np.count_nonzero(state == 2), 2), np.int32)
     for y in range(height):
         for x in range(width):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -51,6 +51,23 @@ class NucleusEngine(Protocol):
         """How its maps become nuclei."""
         ...
 
+    def sized(self, samples: Sequence[npt.NDArray[np.float32]], diameter: float) -> float:
+        """Look at parts of a field and say how large its nuclei are.
+
+        Parameters
+        ----------
+        samples
+            Parts of the field, float32 (y, x): background 0, a typical nucleus 1.
+        diameter
+            A first estimate, in pixels of the samples.
+
+        Returns
+        -------
+        float
+            A better one, or the same.
+        """
+        ...
+
     def maps(self, read: ReadWork, shape: tuple[int, int], box: Box) -> Maps:
         """See a region.
 
@@ -95,4 +112,10 @@ def _threshold() -> NucleusEngine:
     return ThresholdEngine()
 
 
-_ENGINES: dict[str, Callable[[], NucleusEngine]] = {"threshold": _threshold}
+def _nuclei() -> NucleusEngine:
+    from napari_apollo.cells.segmentation.nuclei import NucleiEngine
+
+    return NucleiEngine()
+
+
+_ENGINES: dict[str, Callable[[], NucleusEngine]] = {"nuclei": _nuclei, "threshold": _threshold}

@@ -57,8 +57,8 @@ def segment_image(
     def read(y: slice, x: slice) -> npt.NDArray[np.generic]:
         return values[y, x]
 
-    scale = survey(read, shape, "image", config.diameter_px(pixel, "image"), pixel)
     engine = get_engine(config.engine)
+    scale = survey(read, shape, "image", engine, config.diameter_px(pixel, "image"), pixel)
     tiles = []
     for box in tile_boxes(shape, config.tile):
         stop_if_asked(should_stop)

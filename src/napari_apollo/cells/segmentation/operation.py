@@ -64,7 +64,7 @@ def segment(
         When the disk is full, or the user stops; what was on disk before is kept.
     """
     config = config or SegmentConfig()
-    study = study if isinstance(study, Study) else Study.from_csv(study)
+    study = (study if isinstance(study, Study) else Study.from_csv(study)).require()
     folder = Path(config.output) / "labels"
     counts: dict[str, int] = {}
     with whole_folder(folder, overwrite=config.overwrite) as partial:

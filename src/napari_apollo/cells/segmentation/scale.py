@@ -8,19 +8,21 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 import numpy.typing as npt
-from scipy import ndimage
 from skimage.filters import threshold_otsu
 
-from napari_apollo.cells.segmentation.grid import Box, Grid, Read
+from napari_apollo.cells.segmentation.engines import NucleusEngine
+from napari_apollo.cells.segmentation.grid import Box, Read
+from napari_apollo.cells.segmentation.sizing import estimate_size
 from napari_apollo.errors import DataError
 
-_WINDOW = 1024
+_WINDOW = 512
 _MOST_WINDOWS = 12
 _STRIDE = 8
+SAMPLED = 2
+"""Every how many-th row and column intensities are sampled from."""
 _SMALLEST, _LARGEST = 4.0, 400.0
 _MICROMETRES = 3.0, 40.0
 
@@ -35,11 +37,14 @@ class FieldScale:
         Typical intensity outside and inside of nuclei, in the image's units.
     diameter
         Typical diameter of a nucleus, in image pixels.
+    empty
+        Whether nothing in the field stands out from noise.
     """
 
     background: float
     nucleus: float
     diameter: float
+    empty: bool = False
 
     def normalised(self, values: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         """Intensities with 0 at the background and 1 at a typical nucleus."""
@@ -85,6 +90,7 @@ def survey(
     read: Read,
     shape: tuple[int, int],
     where: str,
+    engine: NucleusEngine,
     diameter: float | None = None,
     pixel_size_um: tuple[float, float] | None = None,
 ) -> FieldScale:
@@ -98,6 +104,8 @@ def survey(
         Rows and columns of the field.
     where
         What to call the field in an error.
+    engine
+        Asked for a second opinion on the size of nuclei.
     diameter
         Diameter of a nucleus in image pixels, where it is known.
     pixel_size_um
@@ -109,16 +117,19 @@ def survey(
         When values are not finite, or all the same.
     """
     samples = [checked(read(*box.slices), where) for box in windows(read, shape)]
-    values = np.concatenate([sample[::2, ::2].ravel() for sample in samples])
+    values = np.concatenate([sample[::SAMPLED, ::SAMPLED].ravel() for sample in samples])
     low, high = float(values.min()), float(values.max())
     if low == high:
         raise DataError(f"{where}: every pixel of the nucleus channel is {low:g}; nothing is stained in it.")
-    background, nucleus = _levels(values)
+    background, nucleus = intensity_levels(values)
+    flat = FieldScale(background, nucleus, 1.0)
+    samples = [flat.normalised(sample) for sample in samples]
+    bounds = _bounds(pixel_size_um)
+    size = estimate_size(samples, bounds)
     if diameter is None:
-        flat = FieldScale(background, nucleus, 1.0)
-        bounds = _bounds(pixel_size_um)
-        diameter = estimate_diameter([flat.normalised(sample) for sample in samples], bounds)
-    return FieldScale(background, nucleus, float(np.clip(diameter, _SMALLEST, _LARGEST)))
+        better = engine.sized(samples, size.diameter) if size.evident else size.diameter
+        diameter = float(np.clip(better, *bounds))
+    return FieldScale(background, nucleus, float(np.clip(diameter, _SMALLEST, _LARGEST)), not size.evident)
 
 
 def _bounds(pixel_size_um: tuple[float, float] | None) -> tuple[float, float]:
@@ -143,58 +154,16 @@ def checked(values: npt.NDArray[np.generic], where: str) -> npt.NDArray[np.float
     return result
 
 
-def _levels(values: npt.NDArray[np.float32]) -> tuple[float, float]:
-    """Typical background and nucleus intensity: medians on either side of Otsu's threshold of the root."""
-    low = float(np.percentile(values, 1))
-    root = np.sqrt(np.maximum(values - low, 0))
-    if root.max() == 0:
-        return low, float(values.max())
-    cut = threshold_otsu(root)
-    outside, inside = values[root <= cut], values[root > cut]
-    return float(np.median(outside)), float(np.median(inside)) if inside.size else float(values.max())
+def intensity_levels(values: npt.NDArray[np.float32]) -> tuple[float, float]:
+    """Typical background and nucleus intensity: medians on either side of Otsu's threshold.
 
-
-def _region(values: npt.NDArray[np.float32], y: slice, x: slice) -> npt.NDArray[np.float32]:
-    return values[y, x]
-
-
-def estimate_diameter(
-    samples: list[npt.NDArray[np.float32]], bounds: tuple[float, float] = (_SMALLEST, _LARGEST)
-) -> float:
-    """Typical diameter of bright round things.
-
-    The scale-space maxima of the difference of Gaussians, weighted by response and area: a disc of diameter d
-    answers most strongly at the standard deviation d / (2 sqrt 2) (Lindeberg, IJCV 30, 79, 1998).
-
-    Parameters
-    ----------
-    samples
-        Images, float32 (y, x), background 0, nuclei about 1.
-    bounds
-        Smallest and largest diameter to look for, in pixels of the images.
-
-    Returns
-    -------
-    float
-        Diameter in pixels of the images.
+    The threshold is that of intensities raised to 3/4: of intensities as they are it would follow a few
+    bright specks, and of their root the noise of the background.
     """
-    ratio = 2**0.25
-    smallest = bounds[0]
-    largest = max(smallest, min(bounds[1], max(min(sample.shape) for sample in samples)))
-    count = 1 + math.ceil(math.log(largest / smallest, ratio))
-    diameters = smallest * ratio ** np.arange(count)
-    weights = np.zeros(count)
-    for sample in samples:
-        clipped = np.clip(sample, 0, 1.5)
-        for index, diameter in enumerate(diameters):
-            zoom = min(1.0, 12 / diameter)
-            grid = Grid(clipped.shape, zoom)
-            coarse = grid.resampled(
-                partial(_region, clipped), Box(0, grid.work_shape[0], 0, grid.work_shape[1])
-            )
-            sigma = diameter * zoom / math.sqrt(8)
-            response = ndimage.gaussian_filter(coarse, sigma / ratio) - ndimage.gaussian_filter(
-                coarse, sigma * ratio
-            )
-            weights[index] += float((np.maximum(response, 0) ** 2).sum()) / zoom**2
-    return float(diameters[int(np.argmax(weights))])
+    low = float(np.percentile(values, 1))
+    raised = np.maximum(values - low, 0) ** 0.75
+    if raised.max() == 0:
+        return low, float(values.max())
+    inside = raised > threshold_otsu(raised)
+    background = float(np.median(values[~inside]))
+    return background, float(np.median(values[inside])) if inside.any() else float(values.max())

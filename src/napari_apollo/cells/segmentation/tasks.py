@@ -67,8 +67,9 @@ def survey_field(job: FieldJob) -> SurveyedField:
         _labels_of(job, shape)
         return SurveyedField(job, shape, pixel, None)
     read = _reader(image)
+    engine = get_engine(job.config.engine)
     diameter = job.config.diameter_px(pixel, job.where)
-    return SurveyedField(job, shape, pixel, survey(read, shape, job.where, diameter, pixel))
+    return SurveyedField(job, shape, pixel, survey(read, shape, job.where, engine, diameter, pixel))
 
 
 def run_tile(tile: TileJob) -> PackedTile:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numba
@@ -29,29 +30,37 @@ class ThresholdEngine:
     """
 
     name: str = "threshold"
-    diameter: float = 16.0
-    floor: float = 0.25
+    diameter: float = 20.0
+    floor: float = 0.385
     """Lowest threshold, as a part of a typical nucleus."""
-    local: float = 0.6
+    local: float = 0.9
     """Part of the neighbourhood's brightness that a nucleus exceeds."""
-    neighbourhood: float = 1.5
+    neighbourhood: float = 1.0
     """Standard deviation of the neighbourhood, in diameters."""
-    outline: float = 0.06
+    half: float = 0.52
+    """Part of the brightness of nuclei nearby that a nucleus exceeds."""
+    vicinity: float = 0.625
+    """Standard deviation of what is nearby, in diameters."""
+    outline: float = 0.025
     """Standard deviation of the smoothing before the threshold, in diameters."""
-    hill: float = 0.14
+    hill: float = 0.135
     """Standard deviation of the smoothing before the climb, in diameters."""
-    shape: float = 0.7
+    shape: float = 0.9
     """Part of the hill that is distance to the outline; the rest is brightness."""
     decoding: Decoding = field(
-        default=Decoding(reach=2**_CLIMB, separation=4.0, capture=2.0, least_area=12.0, least_votes=12.0)
+        default=Decoding(reach=2**_CLIMB, separation=4.0, capture=2.0, least_area=24.0, least_votes=10.0)
     )
 
     @property
     def margin(self) -> int:
         """Work pixels beyond a region that it may read."""
-        widths = self.outline + self.hill, self.neighbourhood
-        blur = max(math.ceil(_TRUNCATE * width * self.diameter) + 2 for width in widths)
-        return blur + math.ceil(self.diameter) + 2**_CLIMB + 2
+        before = max(self._radius(self.neighbourhood), self._radius(self.outline))
+        before += self._radius(self.vicinity)
+        return before + math.ceil(self.diameter) + self._radius(self.hill) + 2**_CLIMB + 1
+
+    def sized(self, samples: Sequence[npt.NDArray[np.float32]], diameter: float) -> float:
+        """The estimate as it is."""
+        return diameter
 
     def maps(self, read: ReadWork, shape: tuple[int, int], box: Box) -> Maps:
         """See a region of the work grid."""
@@ -60,6 +69,10 @@ class ThresholdEngine:
         smooth = self._blurred(values, self.outline)
         around = self._blurred(values, self.neighbourhood)
         threshold = np.maximum(np.float32(self.floor), np.float32(self.local) * around)
+        inside = (smooth > threshold).astype(np.float32)
+        share = self._blurred(inside, self.vicinity)
+        bright = self._blurred(inside * smooth, self.vicinity) / np.maximum(share, np.float32(0.02))
+        threshold = np.maximum(threshold, np.float32(self.half) * bright)
         level = (smooth - threshold) / threshold
         foreground = np.clip(np.rint(128 + 128 * level), 0, 255).astype(np.uint8)
         cap = np.float32(self.diameter)
@@ -70,6 +83,9 @@ class ThresholdEngine:
         landing = _climbed(height, _CLIMB)
         inner = box.within(outer)
         return Maps(np.ascontiguousarray(foreground[inner]), np.ascontiguousarray(landing[:, *inner]))
+
+    def _radius(self, width: float) -> int:
+        return math.ceil(_TRUNCATE * width * self.diameter) + 1
 
     def _blurred(self, values: npt.NDArray[np.float32], width: float) -> npt.NDArray[np.float32]:
         return np.asarray(

@@ -63,6 +63,8 @@ def segment_tile(
     DataError
         When a value is not finite.
     """
+    if scale.empty:
+        return Tile(np.zeros(box.shape, np.int32), np.zeros(0, np.int64))
     grid = Grid(shape, engine.diameter / scale.diameter)
 
     def read_work(region: Box) -> npt.NDArray[np.float32]:
