@@ -79,23 +79,26 @@ def _field(stains: int, rng: np.random.Generator) -> np.ndarray:
     return (image + rng.normal(0, 8, image.shape)).clip(0, 65535).astype(np.uint16)
 
 
-@pytest.fixture(autouse=True, scope="session")
+@pytest.fixture(scope="session")
 def _quick() -> Iterator[None]:
     """One epoch a step, on one thread."""
     import torch
 
+    import napari_apollo.train.config  # noqa: F401  (its defaults are taken from the presets as they are)
     from napari_apollo.train.presets import PRESETS
 
+    threads = torch.get_num_threads()
     torch.set_num_threads(1)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("OMP_NUM_THREADS", "1")
         for name in ("latent_epochs", "encoder_epochs"):
             patch.setitem(PRESETS["small"], name, 1)
         yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="session")
-def scripted(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Namespace]:
+def scripted(_quick: None, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Namespace]:
     """The study after the Python of the page ``scripting.md``, and the names that it left."""
     folder = tmp_path_factory.mktemp("scripted")
     write_study(folder)
