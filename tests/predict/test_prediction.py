@@ -356,7 +356,9 @@ def test_the_canvas_shows_predictions_where_a_panel_lacks_the_stain(made: Simple
     for k in (0, len(own.cells) // 2, len(own.cells) - 1):
         cell = own.cells[k]
         place = canvas.placement
-        crop = made.predictions.read(place.panel[cell], "predicted", "CD4", [place.row[cell]])[0]
+        crop = made.predictions.read(place.panels[place.panel[cell]], "predicted", "CD4", [place.row[cell]])[
+            0
+        ]
         ys, xs = np.nonzero(own.owner == k)
         centre = place.centre[cell]
         assert np.array_equal(pasted[ys, xs], crop[ys - centre[0] + 8, xs - centre[1] + 8])
@@ -373,7 +375,7 @@ def test_coarse_levels_are_painted_from_means_without_reading_crops(
     shutil.rmtree(predictions.path / "panels" / "right" / "predicted")
     coarse = levels[4].compute()  # 16 pixels a step
     place = canvas.placement
-    right = place.panel == "right"
+    right = place.panel == place.panels.index("right")
     rows = place.row[right]
     expected = (predictions.means("right", "predicted", "CD4", rows) * predictions.areas("right", rows)).sum()
     assert coarse.sum() * 16**2 == pytest.approx(expected, rel=0.02)

@@ -22,6 +22,7 @@ import numpy as np
 
 from napari_apollo.errors import UnknownStain
 from napari_apollo.panels import same_stain
+from napari_apollo.predict.pasting import find_owners, paste
 from napari_apollo.predict.placement import CropSource, Placement
 from napari_apollo.predict.pyramid import halve, level_shapes, paint_cells
 from napari_apollo.predict.roles import ChannelRole
@@ -92,7 +93,7 @@ class Canvas:
     def stains(self, role: ChannelRole | str = ChannelRole.MEASURED) -> tuple[str, ...]:
         """Stains that some cell of this image has in a role, in the order of the panels."""
         found: list[str] = []
-        for panel in dict.fromkeys(self.placement.panel):
+        for panel in self.placement.panels:
             for stain in self._stains_of(panel, ChannelRole(role)):
                 if not any(same_stain(stain, other) for other in found):
                     found.append(stain)
@@ -178,59 +179,24 @@ class Canvas:
         return own
 
     def _find_owners(self, region: Region) -> Ownership:
-        y0, y1, x0, x1 = region
         place = self.placement
         near = place.near(*region)
-        owner = np.full((y1 - y0, x1 - x0), -1, np.int32)
-        best = np.full(owner.shape, np.inf)
         masks = self._gather(near, lambda panel, rows: self.store.read_masks(panel, rows))
-        for k, cell in enumerate(near):
-            rows, ys = self._inside(place.centre[cell, 0], place.scale[cell], y0, y1)
-            columns, xs = self._inside(place.centre[cell, 1], place.scale[cell], x0, x1)
-            if not len(ys) or not len(xs):
-                continue
-            mask = masks[k][np.ix_(rows, columns)]
-            window = (slice(ys[0] - y0, ys[-1] - y0 + 1), slice(xs[0] - x0, xs[-1] - x0 + 1))
-            distance = (ys - place.centroid[cell, 0])[:, None] ** 2 + (xs - place.centroid[cell, 1]) ** 2
-            rank = np.where(mask == 2, distance - 1e12, distance)
-            wins = (mask > 0) & (rank < best[window])
-            owner[window][wins] = k
-            best[window][wins] = rank[wins]
-        used, compact = np.unique(owner[owner >= 0], return_inverse=True)
-        owner[owner >= 0] = compact
-        return Ownership(near[used], owner)
-
-    def _inside(self, centre: int, scale: float, start: int, stop: int) -> tuple[np.ndarray, np.ndarray]:
-        """Crop indices and field coordinates, along one axis, of the field pixels a crop covers."""
-        size = self.store.crop_size
-        low = int(np.ceil(centre + (-0.5 - size // 2) * scale))
-        high = int(np.floor(centre + (size - 0.5 - size // 2) * scale))
-        field = np.arange(max(low, start), min(high + 1, stop))
-        crop = np.floor(size // 2 + (field - centre) / scale + 0.5).astype(np.int64)
-        kept = (crop >= 0) & (crop < size)
-        return crop[kept], field[kept]
+        owner = find_owners(masks, place.centre[near], place.centroid[near], place.scale[near], region)
+        used = np.zeros(len(near) + 1, bool)
+        used[owner] = True  # -1, no cell, marks the last
+        compact = np.append(np.cumsum(used[:-1]) - 1, -1).astype(np.int32)
+        return Ownership(near[used[:-1]], compact[owner])
 
     def _values(self, stain: str, role: ChannelRole, region: Region, dtype: np.dtype[Any]) -> np.ndarray:
         own = self.ownership(region)
-        out = np.zeros(own.owner.shape, dtype)
-        panels = self.placement.panel[own.cells]
-        having = [p for p in dict.fromkeys(panels) if self._has(p, stain, role)]
-        shown = np.flatnonzero(np.isin(panels, having))
-        if not len(shown):
-            return out
+        having = np.array([self._has(panel, stain, role) for panel in self.placement.panels])
+        shown = np.flatnonzero(having[self.placement.panel[own.cells]])
         crops = self._gather(own.cells[shown], lambda panel, rows: self._read(panel, rows, stain, role))
-        where = np.full(len(own.cells) + 1, -1)
-        where[shown] = np.arange(len(shown))
-        index = where[own.owner]
-        ys, xs = np.nonzero(index >= 0)
-        k = index[ys, xs]
-        cells = own.cells[shown][k]
-        centre, scale = self.placement.centre[cells], self.placement.scale[cells]
-        half = self.store.crop_size // 2
-        row = half + (ys + region[0] - centre[:, 0]) / scale
-        column = half + (xs + region[2] - centre[:, 1]) / scale
-        out[ys, xs] = _sample(crops, k, row, column, dtype)
-        return out
+        crop_of = np.full(len(own.cells), -1)
+        crop_of[shown] = np.arange(len(shown))
+        centre, scale = self.placement.centre[own.cells], self.placement.scale[own.cells]
+        return paste(crops, own.owner, crop_of, centre, scale, (region[0], region[2]), dtype)
 
     def _label_values(self, region: Region) -> np.ndarray:
         own = self.ownership(region)
@@ -241,10 +207,10 @@ class Canvas:
     def _gather(self, cells: np.ndarray, read: Callable[[str, np.ndarray], np.ndarray]) -> np.ndarray:
         """Read something of every cell, panel by panel, and put it in the order of ``cells``."""
         out: np.ndarray | None = None
-        panels = self.placement.panel[cells]
-        for panel in dict.fromkeys(panels):
-            members = np.flatnonzero(panels == panel)
-            part = read(panel, self.placement.row[cells[members]])
+        codes = self.placement.panel[cells]
+        for code in np.unique(codes):
+            members = np.flatnonzero(codes == code)
+            part = read(self.placement.panels[code], self.placement.row[cells[members]])
             if out is None:
                 out = np.zeros((len(cells), *part.shape[1:]), part.dtype)
             if part.dtype != out.dtype:
@@ -272,7 +238,7 @@ class Canvas:
         nothing = np.zeros(0, np.int64)
         kinds = [
             self._read(panel, nothing, stain, role).dtype
-            for panel in dict.fromkeys(self.placement.panel)
+            for panel in self.placement.panels
             if self._has(panel, stain, role)
         ]
         return np.result_type(*kinds)
@@ -284,8 +250,8 @@ class Canvas:
         place = self.placement
         mean = np.zeros(len(place))
         area = np.zeros(len(place))
-        for panel in dict.fromkeys(place.panel):
-            members = np.flatnonzero(place.panel == panel)
+        for code, panel in enumerate(place.panels):
+            members = np.flatnonzero(place.panel == code)
             area[members] = self.predictions.areas(panel, place.row[members]) * place.scale[members] ** 2
             if self._has(panel, stain, role):
                 mean[members] = self.predictions.means(panel, role, stain, place.row[members])
@@ -310,28 +276,16 @@ class Canvas:
             if means is None or 2**k < _FROM_MEANS:
                 levels.append(halve(levels[-1], self.tile))
             else:
-                paint = partial(paint_cells, self.placement.centroid, *means, 2**k, full.dtype)
-                levels.append(self._tiled(shape, full.dtype, paint))
+                levels.append(self._tiled(shape, full.dtype, partial(self._paint, means, 2**k, full.dtype)))
         return levels
 
-
-def _sample(
-    crops: np.ndarray, k: np.ndarray, row: np.ndarray, column: np.ndarray, dtype: np.dtype[Any]
-) -> np.ndarray:
-    """Values of crops at fractional positions, bilinear; exact at the centres of crop pixels."""
-    top = np.floor(row).astype(np.int64)
-    left = np.floor(column).astype(np.int64)
-    down, right = row - top, column - left
-    size = crops.shape[-1]
-    if not down.any() and not right.any():
-        return crops[k, top, left].astype(dtype, copy=False)
-    total = np.zeros(len(k))
-    for dy, wy in ((0, 1 - down), (1, down)):
-        for dx, wx in ((0, 1 - right), (1, right)):
-            y = np.clip(top + dy, 0, size - 1)
-            x = np.clip(left + dx, 0, size - 1)
-            total += wy * wx * crops[k, y, x]
-    return np.rint(total).astype(dtype) if np.issubdtype(dtype, np.integer) else total.astype(dtype)
+    def _paint(
+        self, means: tuple[np.ndarray, np.ndarray], step: int, dtype: np.dtype[Any], region: Region
+    ) -> np.ndarray:
+        y0, y1, x0, x1 = (edge * step for edge in region)
+        near = self.placement.near(y0, y1, x0, x1)
+        mean, area = means
+        return paint_cells(self.placement.centroid[near], mean[near], area[near], step, dtype, region)
 
 
 def _chunks(length: int, tile: int) -> tuple[int, ...]:

@@ -50,8 +50,10 @@ class Placement:
     ----------
     positions : numpy.ndarray
         (n,) positions in ``obs``.
+    panels : tuple of str
+        Names of the panels of these cells.
     panel, row : numpy.ndarray
-        (n,) panel name and index in that panel's arrays.
+        (n,) index into ``panels`` and index in that panel's arrays.
     centre, centroid : numpy.ndarray
         (n, 2) crop centre (int) and nucleus centroid (float), field pixels, (y, x).
     scale : numpy.ndarray
@@ -79,7 +81,9 @@ class Placement:
         order = np.argsort(cells["centre_y"].to_numpy(), kind="stable")
         self.positions = positions[order]
         cells = cells.iloc[order]
-        self.panel = cells["panel"].astype(str).to_numpy()
+        codes, names = pd.factorize(cells["panel"].astype(str))
+        self.panels = tuple(str(name) for name in names)
+        self.panel = codes.astype(np.int16)
         self.row = cells["row"].to_numpy(np.int64)
         self.centre = cells[["centre_y", "centre_x"]].to_numpy(np.int64)
         self.centroid = cells[["y", "x"]].to_numpy(np.float64)

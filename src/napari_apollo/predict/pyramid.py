@@ -67,15 +67,8 @@ def paint_cells(
     # Pixel (i) of a level covers full-resolution pixels i * step ... (i + 1) * step - 1.
     centre = (centroid + 0.5) / step - 0.5
     radius = np.sqrt(area / np.pi) / step
-    reach = int(np.ceil(radius.max(initial=0.0) + 0.5)) + 1
-    near = np.flatnonzero(
-        (mean != 0)
-        & (area > 0)
-        & (centre[:, 0] > y0 - reach)
-        & (centre[:, 0] < y1 + reach)
-        & (centre[:, 1] > x0 - reach)
-        & (centre[:, 1] < x1 + reach)
-    )
+    reach = int(radius.max(initial=0.0) + 1.0)
+    near = np.flatnonzero((mean != 0) & (area > 0))
     out = np.zeros((y1 - y0 + 2 * reach, x1 - x0 + 2 * reach))
     if len(near):
         nearest = np.floor(centre[near] + 0.5).astype(np.int64)
