@@ -1,9 +1,4 @@
-"""Training scenes for the network: annotated images turned, scaled and disturbed, and tissue made of nuclei.
-
-A scene is an image in normalised intensities with what each pixel should say of its nucleus. Half-octaves of
-scale, brightness of each nucleus, haze, uneven light, blur and counting noise are varied well beyond the
-annotated images, for the network is to see tissue and cameras that those do not show.
-"""
+"""Scenes to train the network on: annotated images, turned and scaled, and tissue made of their nuclei."""
 
 from __future__ import annotations
 
@@ -17,6 +12,7 @@ from scipy import ndimage
 from napari_apollo.cells.segmentation.annotated import AnnotatedImage, typical_diameter
 from napari_apollo.cells.segmentation.grid import Box, Grid
 from napari_apollo.cells.segmentation.network import DIAMETER
+from napari_apollo.cells.segmentation.nuclei_disturbances import disturbed
 from napari_apollo.cells.segmentation.scale import SAMPLED, FieldScale, intensity_levels
 
 Image = npt.NDArray[np.float32]
@@ -24,7 +20,8 @@ Labels = npt.NDArray[np.int32]
 
 _LEVELS = (2.0, 1.4, 1.0, 0.7)  # sizes kept of every image, in canonical diameters
 _PATCH = 2.0  # size of the nuclei that tissue is made of, in canonical diameters
-_CROWDED = 0.25  # part of the scenes that is made tissue
+_CROWDED = 0.3  # part of the scenes that is made tissue
+_FAR_OFF = 0.2  # part of the scenes whose size is far from the canonical one
 _AS_IT_IS = 0.3  # part of the annotated scenes whose intensities are left alone
 
 
@@ -48,6 +45,10 @@ class Scene:
     labels: Labels
     centres: npt.NDArray[np.float32]
     diameters: npt.NDArray[np.float32]
+
+    def disturbed(self, random: np.random.Generator) -> Scene:
+        """The same nuclei as another stain, microscope or camera might show them."""
+        return Scene(disturbed(self.image, self.labels, random), self.labels, self.centres, self.diameters)
 
 
 class Scenes:
@@ -80,11 +81,13 @@ class Scenes:
 
     def next(self) -> Scene:
         """Draw a scene."""
-        size = 2.0 ** np.clip(self._random.normal(0, 0.33), -1, 1)
+        far = self._random.random() < _FAR_OFF
+        octaves = self._random.uniform(-1.5, 1.5) if far else self._random.normal(0, 0.33)
+        size = 2.0 ** float(np.clip(octaves, -1.5, 1.5))
         if self._random.random() < _CROWDED:
-            return _disturbed(self._tissue(size), self._random)
+            return self._tissue(size).disturbed(self._random)
         scene = self._part(size)
-        return scene if self._random.random() < _AS_IT_IS else _disturbed(scene, self._random)
+        return scene if self._random.random() < _AS_IT_IS else scene.disturbed(self._random)
 
     def _part(self, size: float) -> Scene:
         """Part of an annotated image, with nuclei of about ``size`` canonical diameters."""
@@ -115,12 +118,12 @@ class Scenes:
         centres, diameters = [(0.0, 0.0)], [1.0]
         kinds = random.integers(len(self._patches), size=random.integers(4, 30))
         spread, sparse = random.uniform(0.1, 0.5), random.uniform(0, 0.3)
-        overlap = random.random() < 0.5
+        overlap, variety = random.random() < 0.5, random.uniform(0.1, 0.4)
         for index in random.permutation(len(positions)):
             if random.random() < sparse:
                 continue
             patch = self._patches[random.choice(kinds)]
-            wanted = DIAMETER * size * 2 ** random.normal(0, 0.15)
+            wanted = DIAMETER * size * 2 ** random.normal(0, variety)
             matrix = _turn(random, float(patch.diameters[1]) / wanted)
             own = math.ceil(wanted * 1.6) // 2 * 2 + 1
             turned = _seen(patch, patch.centres[1], matrix, own)
@@ -241,64 +244,3 @@ def _seen(
     centres = (scene.centres - corner) @ back.T
     shrink = math.sqrt(abs(float(np.linalg.det(back))))
     return Scene(image, labels, centres.astype(np.float32), (scene.diameters * shrink).astype(np.float32))
-
-
-def _disturbed(scene: Scene, random: np.random.Generator) -> Scene:
-    """The scene as another microscope, stain or camera might show it."""
-    image: npt.NDArray[np.floating] = scene.image
-    if random.random() < 0.6:
-        factors = 2 ** random.normal(0, random.uniform(0.1, 0.6), len(scene.centres))
-        factors[0] = 1
-        image = image * ndimage.gaussian_filter(factors[np.maximum(scene.labels, 0)].astype(np.float32), 1)
-    if random.random() < 0.3:
-        image = np.sign(image) * np.abs(image) ** np.float32(2 ** random.normal(0, 0.4))
-    if random.random() < 0.3:
-        image = image * (1 + random.uniform(0, 0.6) * _field(random, image.shape, random.uniform(0.5, 3)))
-    if random.random() < 0.6:
-        image = image * np.float32(2 ** random.uniform(-1.3, 1)) * _slope(random, image.shape)
-    if random.random() < 0.4:
-        haze = np.abs(_field(random, image.shape, random.uniform(4, 40)))
-        image = image + np.float32(random.uniform(0, 0.4)) * haze + np.float32(random.uniform(-0.1, 0.2))
-    if random.random() < 0.25:
-        image = _with_debris(image, random)
-    if random.random() < 0.5:
-        image = ndimage.gaussian_filter(image, random.uniform(0.3, 0.12 * DIAMETER))
-    if random.random() < 0.5:
-        photons = 10 ** random.uniform(0.2, 2.5)
-        image = random.poisson(np.clip(image + random.uniform(0, 0.2), 0, 20) * photons) / photons
-    if random.random() < 0.4:
-        grain = random.normal(0, random.uniform(0.01, 0.2), image.shape)
-        image = image + ndimage.gaussian_filter(grain, random.choice([0.0, 0.7]))
-    if random.random() < 0.1:
-        image = np.minimum(image, random.uniform(0.6, 1.5))
-    return Scene(image.astype(np.float32), scene.labels, scene.centres, scene.diameters)
-
-
-def _field(random: np.random.Generator, shape: tuple[int, ...], length: float) -> Image:
-    """Smooth random field of unit variance."""
-    coarse = max(1.0, length / 4)
-    small = random.normal(size=[math.ceil(n / coarse) + 2 for n in shape])
-    small = ndimage.gaussian_filter(small, length / coarse)
-    field = ndimage.zoom(small, coarse, order=1)[: shape[0], : shape[1]]
-    field = np.pad(field, [(0, max(0, n - m)) for n, m in zip(shape, field.shape, strict=True)], mode="edge")
-    return (field / max(1e-6, float(field.std()))).astype(np.float32)
-
-
-def _slope(random: np.random.Generator, shape: tuple[int, ...]) -> Image:
-    y, x = np.linspace(-1, 1, shape[0]), np.linspace(-1, 1, shape[1])
-    tilt = random.normal(0, 0.3, 2)
-    return np.clip(1 + tilt[0] * y[:, None] + tilt[1] * x[None, :], 0.2, 3).astype(np.float32)
-
-
-def _with_debris(image: npt.NDArray[np.floating], random: np.random.Generator) -> npt.NDArray[np.floating]:
-    """Small bright specks that are no nuclei."""
-    result = image.copy()
-    for _ in range(random.integers(1, 12)):
-        y, x = (int(random.integers(length)) for length in image.shape)
-        radius = random.uniform(0.5, 1.5)
-        reach = math.ceil(3 * radius)
-        rows = np.arange(max(0, y - reach), min(image.shape[0], y + reach + 1))
-        columns = np.arange(max(0, x - reach), min(image.shape[1], x + reach + 1))
-        spot = np.exp(-((rows[:, None] - y) ** 2 + (columns[None, :] - x) ** 2) / (2 * radius**2))
-        result[np.ix_(rows, columns)] += random.uniform(0.3, 3) * spot
-    return result
