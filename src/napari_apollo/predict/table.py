@@ -92,7 +92,10 @@ def features_of(store: CellStore, positions: np.ndarray) -> pd.DataFrame:
     table = store.table[positions]
     parts = [table.obs.reset_index(drop=True)]
     if table.n_vars:
-        parts.append(pd.DataFrame(np.asarray(table.X), columns=list(table.var_names)))
+        # napari takes no table that has a name twice, and a column about cells may bear a feature's.
+        taken = set(table.obs.columns)
+        names = [f"{name} (measured)" if name in taken else name for name in table.var_names]
+        parts.append(pd.DataFrame(np.asarray(table.X), columns=names))
     for key in (*ERRORS.values(), PREDICTED_MEAN):
         if key in table.obsm:
             parts.append(pd.DataFrame(table.obsm[key]).reset_index(drop=True).add_prefix(f"{key} "))
