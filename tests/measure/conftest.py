@@ -6,11 +6,15 @@ from dataclasses import dataclass
 from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from napari_apollo.cells import CellStore, CellStoreWriter
+from napari_apollo.cells.cutting import cut
 from napari_apollo.measure import MeasureConfig
+from napari_apollo.panels import Panel
 
 
 @dataclass(frozen=True)
@@ -67,6 +71,42 @@ def make_field(seed: int = 0, side: int = 160, pitch: int = 32, dtype: type = np
     return Field(np.clip(image, 0, top_value).astype(dtype), labels, cells)
 
 
+SIZE = 48
+
+
+def write_store(path, field, *, panels=None, pixel_size_um=0.5):
+    """Store of the field's cells; every other cell has the second panel."""
+    panels = panels or [Panel(name="one", stains=field.stains)]
+    ids = np.unique(field.labels)[1:]
+    yx = np.array(ndimage.center_of_mass(field.labels > 0, field.labels, ids))
+    centres = np.floor(yx + 0.5).astype(int)
+    with CellStoreWriter(
+        path, panels, crop_size=SIZE, dtype=field.image.dtype, pixel_size_um=pixel_size_um
+    ) as writer:
+        for k, panel in enumerate(panels):
+            own = np.arange(len(ids)) % len(panels) == k
+            channels = [field.stains.index(stain) for stain in panel.stains]
+            images, masks = cut(
+                field.image[channels], field.labels, field.cells, centres[own], ids[own], SIZE
+            )
+            obs = pd.DataFrame(
+                {
+                    "field": f"field-{panel.name}",
+                    "image": "field.tif",
+                    "donor": "d1",
+                    "condition": "c",
+                    "label": ids[own],
+                    "y": yx[own, 0],
+                    "x": yx[own, 1],
+                    "centre_y": centres[own, 0],
+                    "centre_x": centres[own, 1],
+                    "scale": 1.0,
+                }
+            )
+            writer.append(panel.name, images, masks, obs)
+    return CellStore.open(path)
+
+
 @pytest.fixture(scope="session")
 def field() -> Field:
     return make_field()
@@ -86,4 +126,6 @@ def one_label(mask: NDArray, pad: int = 2) -> NDArray:
 @pytest.fixture(scope="session")
 def forms() -> SimpleNamespace:
     """Makers of fields and masks."""
-    return SimpleNamespace(Field=Field, make_field=make_field, wavy_disc=wavy_disc, one_label=one_label)
+    return SimpleNamespace(
+        Field=Field, make_field=make_field, wavy_disc=wavy_disc, one_label=one_label, write_store=write_store
+    )

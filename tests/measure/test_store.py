@@ -7,53 +7,16 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
-from scipy import ndimage
 
-from napari_apollo.cells import CellStore, CellStoreWriter
-from napari_apollo.cells.cutting import cut
+from napari_apollo.cells import CellStore
 from napari_apollo.errors import Cancelled, DataError
 from napari_apollo.measure import MeasureConfig, measure, measure_field
 from napari_apollo.panels import Panel
 
-SIZE = 48
-
-
-def write_store(path, field, *, panels=None, pixel_size_um=0.5):
-    """Store of the field's cells; every other cell has the second panel."""
-    panels = panels or [Panel(name="one", stains=field.stains)]
-    ids = np.unique(field.labels)[1:]
-    yx = np.array(ndimage.center_of_mass(field.labels > 0, field.labels, ids))
-    centres = np.floor(yx + 0.5).astype(int)
-    with CellStoreWriter(
-        path, panels, crop_size=SIZE, dtype=field.image.dtype, pixel_size_um=pixel_size_um
-    ) as writer:
-        for k, panel in enumerate(panels):
-            own = np.arange(len(ids)) % len(panels) == k
-            channels = [field.stains.index(stain) for stain in panel.stains]
-            images, masks = cut(
-                field.image[channels], field.labels, field.cells, centres[own], ids[own], SIZE
-            )
-            obs = pd.DataFrame(
-                {
-                    "field": f"field-{panel.name}",
-                    "image": "field.tif",
-                    "donor": "d1",
-                    "condition": "c",
-                    "label": ids[own],
-                    "y": yx[own, 0],
-                    "x": yx[own, 1],
-                    "centre_y": centres[own, 0],
-                    "centre_x": centres[own, 1],
-                    "scale": 1.0,
-                }
-            )
-            writer.append(panel.name, images, masks, obs)
-    return CellStore.open(path)
-
 
 @pytest.fixture
-def store(tmp_path, field):
-    return write_store(tmp_path / "a.cells.zarr", field)
+def store(tmp_path, field, forms):
+    return forms.write_store(tmp_path / "a.cells.zarr", field)
 
 
 def as_frame(store):
@@ -98,9 +61,9 @@ def test_table_says_what_was_measured(store):
     assert json.loads(record["parameters"])["families"] == ["shape", "intensity"]
 
 
-def test_panels_without_a_stain_have_nan_and_say_why(tmp_path, field):
+def test_panels_without_a_stain_have_nan_and_say_why(tmp_path, field, forms):
     panels = [Panel(name="a", stains=("DAPI", "CD3")), Panel(name="b", stains=("DAPI", "gammaH2AX"))]
-    store = write_store(tmp_path / "b.cells.zarr", field, panels=panels)
+    store = forms.write_store(tmp_path / "b.cells.zarr", field, panels=panels)
     measure(store, MeasureConfig(workers=1))
     table = store.table
     frame = pd.DataFrame(table.X, columns=table.var_names)

@@ -13,15 +13,19 @@ from napari_apollo.calling import make_callable
 if TYPE_CHECKING:
     from napari_apollo.measure.config import MeasureConfig as MeasureConfig
     from napari_apollo.measure.field import measure_field as measure_field
+    from napari_apollo.measure.points import find_foci as find_foci
+    from napari_apollo.measure.points import store_foci as store_foci
     from napari_apollo.measure.store import measure as measure
 
 _HOMES = {
     "measure": "napari_apollo.measure.store",
     "MeasureConfig": "napari_apollo.measure.config",
     "measure_field": "napari_apollo.measure.field",
+    "find_foci": "napari_apollo.measure.points",
+    "store_foci": "napari_apollo.measure.points",
 }
 
-__all__ = ["MeasureConfig", "measure", "measure_field"]
+__all__ = ["MeasureConfig", "find_foci", "measure", "measure_field", "store_foci"]
 
 
 def __getattr__(name: str) -> Any:

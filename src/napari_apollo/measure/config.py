@@ -19,6 +19,7 @@ FamilyName = Literal[
     "colocalisation",
     "neighbours",
     "protein",
+    "foci",
 ]
 RegionName = Literal["nucleus", "cytoplasm", "cell"]
 
@@ -48,6 +49,15 @@ class MeasureConfig(OperationConfig):
 
     neighbours_radius_um: float = Field(20.0, gt=0, le=1e6)
     """Radius, in micrometres, within which other cells are counted; pixels where no pixel size is known."""
+
+    foci_stains: tuple[str, ...] | None = None
+    """Stains whose foci are counted; gammaH2AX, 53BP1 and other known foci markers where not given."""
+
+    foci_sigma_px: float = Field(1.3, ge=0.7, le=10)
+    """Width of a focus in pixels: standard deviation of a Gaussian, full width at half height / 2.355."""
+
+    foci_significance: float = Field(3.8, ge=1, le=50)
+    """Standard deviations by which a focus must stand out; higher finds fewer and surer ones."""
 
     batch: int = Field(512, ge=1, le=100_000)
     """Cells measured at a time by one worker; memory grows with it."""

@@ -11,6 +11,7 @@ from napari_apollo.measure import (
     boundary,
     colocalisation,
     condensation,
+    foci,
     intensity,
     moments,
     protein,
@@ -34,6 +35,7 @@ FAMILIES: dict[str, Family] = {
         radial.FAMILY,
         colocalisation.FAMILY,
         protein.FAMILY,
+        foci.FAMILY,
     )
 }
 """Every family measured cell by cell, in the order of their columns. Neighbours need all cells at once."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -15,15 +15,14 @@ from napari_apollo.errors import DataError
 from napari_apollo.measure import neighbours
 from napari_apollo.measure.config import MeasureConfig
 from napari_apollo.measure.engine import Measured, columns_of, measure_cells, to_units
-from napari_apollo.measure.gather import gather_field, label_boxes, nucleus_centres
+from napari_apollo.measure.gather import nucleus_centres
+from napari_apollo.measure.parts import FieldParts
 from napari_apollo.measure.reasons import Reason, count_reasons
 from napari_apollo.measure.registry import Context, Values, Why
 from napari_apollo.measure.table import describe
 from napari_apollo.panels import Role, canonical_stain, role_of
 from napari_apollo.progress import Progress, ShouldStop, Step, never, silent
 from napari_apollo.tasks import map_tasks
-
-Box = tuple[int, int, int, int]
 
 
 def measure_field(
@@ -78,13 +77,11 @@ def measure_field(
         When ``should_stop`` says so.
     """
     config = config or MeasureConfig()
-    field = _Field(image, labels, cells)
     context = make_context(stains, anchor, config)
-    field.check(len(context.stains))
     size = square_pixel(pixel_size_um)
-    ids, boxes, edge = _find_cells(field, config, should_stop)
-    batches = list(_batches(boxes, config))
-    run = partial(_measure_batch, field, context, size, ids, boxes, edge)
+    parts = FieldParts(image, labels, cells, len(context.stains), config, should_stop)
+    ids, batches = parts.ids, parts.batches
+    run = partial(_measure_batch, parts, context, size)
     columns = columns_of(context)
     values = np.full((len(ids), len(columns)), np.nan)
     why = np.zeros(values.shape, np.uint8)
@@ -170,127 +167,12 @@ class _Part:
     contact: NDArray[np.float64]
 
 
-@dataclass(frozen=True)
-class _Field:
-    image: Any
-    labels: Any
-    cells: Any | None
-
-    def check(self, stains: int) -> None:
-        shape = tuple(self.labels.shape)
-        if len(shape) != 2:
-            raise DataError(f"Labels have axes of {shape}; they need (y, x).")
-        if tuple(self.image.shape) != (stains, *shape):
-            raise DataError(
-                f"The image has axes of {tuple(self.image.shape)}; {stains} stains and labels of {shape} "
-                f"need {(stains, *shape)}."
-            )
-        if self.cells is not None and tuple(self.cells.shape) != shape:
-            raise DataError(f"Cell regions have axes of {tuple(self.cells.shape)}, labels of {shape}.")
-        for name, array in (("Labels", self.labels), ("Cell regions", self.cells)):
-            if array is not None and np.dtype(array.dtype).kind not in "iub":
-                raise DataError(f"{name} are {array.dtype}; labels are whole numbers.")
-        if np.dtype(self.image.dtype).kind not in "iufb":
-            raise DataError(f"The image is {self.image.dtype}; intensities are real numbers.")
-
-    def read_labels(self, box: Box) -> tuple[NDArray[np.int32], NDArray[np.int32] | None]:
-        """Nuclei and cells of a part of the field: top, left, bottom, right."""
-        area = (slice(box[0], box[2]), slice(box[1], box[3]))
-        nuclei = _int32(np.asarray(self.labels[area]))
-        return nuclei, None if self.cells is None else _int32(np.asarray(self.cells[area]))
-
-    def read_image(self, box: Box) -> NDArray[Any]:
-        """Intensities of a part of the field."""
-        part: NDArray[Any] = np.ascontiguousarray(self.image[:, box[0] : box[2], box[1] : box[3]])
-        if part.dtype == bool:
-            return part.astype(np.uint8)
-        return part
-
-
-def _int32(labels: NDArray[Any]) -> NDArray[np.int32]:
-    if labels.dtype.itemsize >= 4 and labels.size and labels.max() > np.iinfo(np.int32).max:
-        raise DataError(f"The label {labels.max()} is too large; labels go up to 2147483647.")
-    return np.ascontiguousarray(labels, dtype=np.int32)
-
-
-def _tiles(shape: tuple[int, int], side: int) -> Iterator[Box]:
-    for top in range(0, shape[0], side):
-        for left in range(0, shape[1], side):
-            yield top, left, min(top + side, shape[0]), min(left + side, shape[1])
-
-
-def _boxes_in_tile(field: _Field, tile: Box) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
-    nuclei, cells = field.read_labels(tile)
-    found = [label_boxes(nuclei)]
-    if cells is not None:
-        found.append(label_boxes(cells))
-    shift = np.array([tile[0], tile[1], tile[0], tile[1]])
-    return [(ids, boxes + shift) for ids, boxes in found]
-
-
-def _find_cells(
-    field: _Field, config: MeasureConfig, should_stop: ShouldStop
-) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.uint8]]:
-    """Labels, boxes around nucleus and cell, and whether these touch the edge of the field."""
-    shape = (int(field.labels.shape[0]), int(field.labels.shape[1]))
-    nuclei: dict[int, NDArray[np.int64]] = {}
-    whole: dict[int, NDArray[np.int64]] = {}
-    run = partial(_boxes_in_tile, field)
-    tiles = list(_tiles(shape, config.tile_px))
-    for found in map_tasks(run, tiles, workers=config.workers, should_stop=should_stop):
-        for known, (ids, boxes) in zip((nuclei, whole), found, strict=False):
-            for label, box in zip(ids.tolist(), boxes, strict=True):
-                known[label] = _around(known[label], box) if label in known else box
-    ids = np.array(sorted(nuclei), np.int64)
-    of_nucleus = np.array([nuclei[label] for label in ids], np.int64).reshape(-1, 4)
-    of_cell = np.array(
-        [_around(nuclei[label], whole.get(label, nuclei[label])) for label in ids], np.int64
-    ).reshape(-1, 4)
-    edge = np.stack([_touches(of_cell, shape), _touches(of_nucleus, shape)], axis=1)
-    return ids, of_cell, edge
-
-
-def _around(first: NDArray[np.int64], second: NDArray[np.int64]) -> NDArray[np.int64]:
-    return np.concatenate([np.minimum(first[:2], second[:2]), np.maximum(first[2:], second[2:])])
-
-
-def _touches(boxes: NDArray[np.int64], shape: tuple[int, int]) -> NDArray[np.uint8]:
-    outside = (boxes[:, :2] <= 0).any(axis=1) | (boxes[:, 2:] >= np.array(shape)).any(axis=1)
-    flags: NDArray[np.uint8] = np.asarray(outside, np.uint8)
-    return flags
-
-
-def _batches(boxes: NDArray[np.int64], config: MeasureConfig) -> Iterator[NDArray[np.intp]]:
-    """Cells that begin in the same tile, at most ``batch`` of them together."""
-    tile = boxes[:, :2] // config.tile_px
-    order = np.lexsort((tile[:, 1], tile[:, 0]))
-    ends = np.flatnonzero(np.any(np.diff(tile[order], axis=0) != 0, axis=1)) + 1
-    for group in np.split(order, ends):
-        for at in range(0, len(group), config.batch):
-            yield group[at : at + config.batch]
-
-
 def _measure_batch(
-    field: _Field,
-    context: Context,
-    pixel_size_um: float | None,
-    ids: NDArray[np.int64],
-    boxes: NDArray[np.int64],
-    edge: NDArray[np.uint8],
-    batch: NDArray[np.intp],
+    parts: FieldParts, context: Context, pixel_size_um: float | None, batch: NDArray[np.intp]
 ) -> _Part:
-    own = boxes[batch]
-    height, width = field.labels.shape
-    margin = context.margin + 1
-    top, left = np.maximum(own[:, :2].min(axis=0) - margin, 0)
-    bottom, right = np.minimum(own[:, 2:].max(axis=0) + margin, (height, width))
-    part: Box = (int(top), int(left), int(bottom), int(right))
-    nuclei, cells = field.read_labels(part)
-    local = own - np.array([top, left, top, left])
-    image = field.read_image(part)
-    gathered = gather_field(image, nuclei, cells, ids[batch], local, edge[batch], context.margin)
+    gathered, around, (top, left) = parts.gather(batch, context.margin)
     return _Part(
         measure_cells(gathered, context, pixel_size_um),
-        nucleus_centres(gathered, part[0], part[1]),
-        neighbours.contacts(nuclei, nuclei if cells is None else cells, ids[batch], local),
+        nucleus_centres(gathered, top, left),
+        neighbours.contacts(around.nuclei, around.cells, parts.ids[batch], around.boxes),
     )

@@ -8,9 +8,9 @@ import numpy as np
 
 from napari_apollo.measure.compiled import kernel
 from napari_apollo.measure.gather import Cells
-from napari_apollo.measure.ordering import ascending, central_moments, entropy, median_deviation, merged
+from napari_apollo.measure.ordering import ascending, central_moments, entropy, median_deviation
 from napari_apollo.measure.reasons import Reason
-from napari_apollo.measure.regions import CYTOPLASM, NUCLEUS, quantile, values_of
+from napari_apollo.measure.regions import CELL, CYTOPLASM, NUCLEUS, quantile, values_of
 from napari_apollo.measure.registry import (
     INTENSITY,
     Column,
@@ -97,11 +97,10 @@ def _statistics(cells, channel, out, why):  # type: ignore[no-untyped-def]
     for i in range(len(cells.height)):
         start, stop = cells.start[i], cells.start[i + 1]
         mask, pixels = cells.mask[start:stop], cells.pixels[channel, start:stop]
-        nucleus = ascending(values_of(mask, pixels, NUCLEUS))
-        cytoplasm = ascending(values_of(mask, pixels, CYTOPLASM))
-        _describe(nucleus, out[i, :size], why[i, :size])
-        _describe(cytoplasm, out[i, size : 2 * size], why[i, size : 2 * size])
-        _describe(merged(nucleus, cytoplasm), out[i, 2 * size :], why[i, 2 * size :])
+        for k in range(3):
+            values = values_of(mask, pixels, NUCLEUS if k == 0 else (CYTOPLASM if k == 1 else CELL))
+            part = slice(k * size, (k + 1) * size)
+            _describe(ascending(values), out[i, part], why[i, part])
 
 
 @kernel

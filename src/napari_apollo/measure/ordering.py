@@ -53,21 +53,6 @@ def _by_digit(keys, shift):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def merged(first, second):  # type: ignore[no-untyped-def]
-    """Two ascending arrays as one."""
-    out = np.empty(len(first) + len(second))
-    i = j = 0
-    for at in range(len(out)):
-        if j == len(second) or (i < len(first) and first[i] <= second[j]):
-            out[at] = first[i]
-            i += 1
-        else:
-            out[at] = second[j]
-            j += 1
-    return out
-
-
-@kernel
 def median_deviation(ordered):  # type: ignore[no-untyped-def]
     """Median of the absolute deviations of ascending values from their median."""
     count = len(ordered)

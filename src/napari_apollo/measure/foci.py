@@ -1,0 +1,252 @@
+"""Foci (gammaH2AX, 53BP1 and the like) in the nucleus: their number, size, light and place."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from napari_apollo.measure.compiled import kernel
+from napari_apollo.measure.distance import depth_of
+from napari_apollo.measure.gather import Cells
+from napari_apollo.measure.reasons import Reason
+from napari_apollo.measure.regions import NUCLEUS, values_of
+from napari_apollo.measure.registry import INTENSITY, Column, Context, Family, Feature, Values, Why, blank
+from napari_apollo.measure.spots import PAD, find_spots
+from napari_apollo.panels import canonical_stain
+
+FOCI_STAINS = ("gammaH2AX", "53BP1", "RAD51", "BRCA1", "MDC1", "PML", "RPA", "RIF1", "pATM", "pDNAPKcs")
+"""Stains whose foci are counted unless ``foci_stains`` names others."""
+
+_NONE = "no nucleus, or one too small to know its noise"
+_NO_FOCI = f"{_NONE}, or no foci"
+_AREA = "a focus's area: connected pixels around its peak at half its height above the background or more"
+
+FEATURES = (
+    Feature(
+        "foci_count",
+        "spots that stand out of noise and texture: Gaussians fitted together on a smooth background, height "
+        "at least foci_significance standard deviations of its fit",
+        missing=_NONE,
+    ),
+    Feature("foci_area", f"sum of the areas of all foci; {_AREA}", 2, missing=_NONE),
+    Feature("foci_area_fraction", "that sum / area of the nucleus", missing=_NONE),
+    Feature("foci_area_mean", "mean area of a focus", 2, missing=_NO_FOCI),
+    Feature("foci_area_sd", "standard deviation of the areas", 2, missing=_NO_FOCI),
+    Feature(
+        "foci_intensity_fraction",
+        "light above the background in the areas of foci / sum of the stain in the nucleus",
+        missing=f"{_NONE}, or no stain",
+    ),
+    Feature("foci_intensity_mean", "mean light of a focus above the background", 0, INTENSITY, "", _NO_FOCI),
+    Feature("foci_height_mean", "mean height of a focus above the background", 0, INTENSITY, "", _NO_FOCI),
+    Feature("foci_height_max", "largest such height", 0, INTENSITY, "", _NO_FOCI),
+    Feature(
+        "foci_contrast",
+        "mean of height / background at the peak",
+        missing=f"{_NO_FOCI}, or a background of zero or less",
+    ),
+    Feature(
+        "foci_depth",
+        "mean relative depth of the peaks: 0 at the nucleus's outline, 1 at its innermost pixel",
+        missing=_NO_FOCI,
+    ),
+    Feature(
+        "foci_spacing", "mean distance of a focus to its nearest neighbour", 1, "", "", "fewer than 2 foci"
+    ),
+    Feature(
+        "foci_in_dense_chromatin",
+        "share of foci whose peak lies where the DNA stain is at or above mean + alpha sd of the nucleus",
+        missing=f"{_NO_FOCI}, no DNA stain, or a constant one",
+    ),
+)
+
+
+def foci_stains(context: Context) -> list[str]:
+    """Stains whose foci are counted."""
+    wanted = context.config.foci_stains
+    names = {canonical_stain(stain) for stain in (FOCI_STAINS if wanted is None else wanted)}
+    return [stain for stain in context.sorted_stains if stain in names]
+
+
+def _columns(context: Context) -> Sequence[Column]:
+    return [
+        Column("foci", feature, "nucleus", (stain,)) for stain in foci_stains(context) for feature in FEATURES
+    ]
+
+
+def _measure(cells: Cells, context: Context) -> tuple[Values, Why]:
+    config, size = context.config, len(FEATURES)
+    stains = foci_stains(context)
+    values, why = blank(len(cells.height), len(stains) * size)
+    dna = context.channel(context.anchor) if context.anchor else -1
+    for k, stain in enumerate(stains):
+        part = slice(k * size, (k + 1) * size)
+        _foci(
+            cells,
+            context.channel(stain),
+            dna,
+            config.condensation_alpha,
+            config.foci_sigma_px,
+            config.foci_significance,
+            values[:, part],
+            why[:, part],
+        )
+    return values, why
+
+
+FAMILY = Family("foci", "Foci in the nucleus, such as those of gammaH2AX and 53BP1.", _columns, _measure)
+
+MOST = 256
+"""Candidates kept in one nucleus; several times the foci that can be told apart in one."""
+SMOOTH = 2.7
+"""Width of the Gaussian over which the background is smooth, in widths of a focus."""
+
+_NO_REGION = int(Reason.NO_REGION)
+_TOO_SMALL = int(Reason.TOO_SMALL)
+_CONSTANT = int(Reason.CONSTANT)
+_NO_SIGNAL = int(Reason.NO_SIGNAL)
+_NONE_FOUND = int(Reason.NONE_FOUND)
+_NO_STAIN = int(Reason.NO_STAIN)
+
+
+@kernel
+def spots_of_cell(cells, i, channel, sigma, significance):  # type: ignore[no-untyped-def]
+    """Spots of one cell in the coordinates of its box, its image and nucleus with ``PAD`` pixels around."""
+    start = cells.start[i]
+    height, width = cells.height[i], cells.width[i]
+    image = np.zeros((height + 2 * PAD, width + 2 * PAD))
+    region = np.zeros((height + 2 * PAD, width + 2 * PAD), np.uint8)
+    for y in range(height):
+        for x in range(width):
+            if cells.mask[start + y * width + x] == NUCLEUS:
+                image[y + PAD, x + PAD] = cells.pixels[channel, start + y * width + x]
+                region[y + PAD, x + PAD] = 1
+    place, heights, background = find_spots(image, region, sigma, SMOOTH * sigma, significance, MOST)
+    return place, heights, background, image, region
+
+
+@kernel
+def _foci(cells, channel, dna, alpha, sigma, significance, out, why):  # type: ignore[no-untyped-def]
+    for i in range(len(cells.height)):
+        start, stop = cells.start[i], cells.start[i + 1]
+        values = values_of(cells.mask[start:stop], cells.pixels[channel, start:stop], NUCLEUS)
+        if len(values) < 25:
+            why[i] = _NO_REGION if len(values) == 0 else _TOO_SMALL
+            continue
+        if values.min() == values.max():
+            why[i] = _CONSTANT
+            continue
+        place, heights, background, image, region = spots_of_cell(cells, i, channel, sigma, significance)
+        areas, light = focus_areas(place, heights, background, image, region, sigma)
+        _sums(areas, light, len(values), values.sum(), out[i], why[i])
+        if len(place) == 0:
+            why[i, 3:5] = _NONE_FOUND
+            why[i, 6:] = _NONE_FOUND
+            continue
+        out[i, 7], out[i, 8] = heights.mean(), heights.max()
+        depth = np.sqrt(depth_of(region).astype(np.float64))
+        deepest = depth.max() - 0.5
+        contrast = deep = 0.0
+        for k in range(len(place)):
+            y, x = int(np.round(place[k, 0])), int(np.round(place[k, 1]))
+            under = background[y, x]
+            contrast += heights[k] / under if under > 0.0 else np.nan
+            deep += max(depth[y, x] - 0.5, 0.0) / deepest
+        out[i, 9] = contrast / len(place)
+        if np.isnan(contrast):
+            why[i, 9] = _NO_SIGNAL
+        out[i, 10] = deep / len(place)
+        if len(place) > 1:
+            out[i, 11] = _spacing(place)
+        else:
+            why[i, 11] = _NONE_FOUND
+        why[i, 12] = _NO_STAIN
+        if dna >= 0:
+            _in_dense(cells, i, dna, alpha, place, out[i], why[i])
+
+
+@kernel
+def _sums(areas, light, size, total, out, why):  # type: ignore[no-untyped-def]
+    count = len(areas)
+    out[0] = count
+    out[1], out[2] = areas.sum(), areas.sum() / size
+    if total > 0.0:
+        out[5] = light.sum() / total
+    else:
+        why[5] = _NO_SIGNAL
+    if count:
+        out[3], out[4] = areas.mean(), areas.std()
+        out[6] = light.mean()
+
+
+@kernel
+def focus_areas(place, heights, background, image, region, sigma):  # type: ignore[no-untyped-def]
+    """Pixels and light above the background of every focus.
+
+    A pixel belongs to the focus that is fitted highest there, if it is lit to half of that focus's
+    height at least and connected to the focus's peak through such pixels. A peak always counts.
+    """
+    height, width = image.shape
+    count = len(place)
+    owner = np.full((height, width), -1, np.int64)
+    strongest = np.zeros((height, width))
+    reach = int(np.ceil(4.0 * sigma))
+    for k in range(count):
+        cy, cx = int(np.round(place[k, 0])), int(np.round(place[k, 1]))
+        for y in range(max(0, cy - reach), min(height, cy + reach + 1)):
+            for x in range(max(0, cx - reach), min(width, cx + reach + 1)):
+                d2 = (y - place[k, 0]) ** 2 + (x - place[k, 1]) ** 2
+                lit = heights[k] * np.exp(-0.5 * d2 / sigma**2)
+                if region[y, x] and lit > strongest[y, x]:
+                    strongest[y, x] = lit
+                    owner[y, x] = k
+    areas, light = np.zeros(count), np.zeros(count)
+    waiting = np.empty((height * width, 2), np.int64)
+    for k in range(count):
+        cy, cx = int(np.round(place[k, 0])), int(np.round(place[k, 1]))
+        waiting[0, 0], waiting[0, 1] = cy, cx
+        owner[cy, cx] = -1
+        left = 1
+        while left:
+            left -= 1
+            y, x = waiting[left, 0], waiting[left, 1]
+            areas[k] += 1.0
+            light[k] += image[y, x] - background[y, x]
+            for dy, dx in ((-1, 0), (1, 0), (0, -1), (0, 1)):
+                ny, nx = y + dy, x + dx
+                if owner[ny, nx] == k and image[ny, nx] - background[ny, nx] >= 0.5 * heights[k]:
+                    owner[ny, nx] = -1
+                    waiting[left, 0], waiting[left, 1] = ny, nx
+                    left += 1
+    return areas, light
+
+
+@kernel
+def _spacing(place):  # type: ignore[no-untyped-def]
+    total = 0.0
+    for i in range(len(place)):
+        nearest = np.inf
+        for j in range(len(place)):
+            if i != j:
+                d2 = (place[i, 0] - place[j, 0]) ** 2 + (place[i, 1] - place[j, 1]) ** 2
+                nearest = min(nearest, d2)
+        total += np.sqrt(nearest)
+    return total / len(place)
+
+
+@kernel
+def _in_dense(cells, i, dna, alpha, place, out, why):  # type: ignore[no-untyped-def]
+    start, stop = cells.start[i], cells.start[i + 1]
+    values = values_of(cells.mask[start:stop], cells.pixels[dna, start:stop], NUCLEUS)
+    if values.min() == values.max():
+        why[12] = _CONSTANT
+        return
+    mean = values.sum() / len(values)
+    threshold = mean + alpha * np.sqrt(((values - mean) ** 2).sum() / len(values))
+    dense = 0
+    for k in range(len(place)):
+        y, x = int(np.round(place[k, 0])) - PAD, int(np.round(place[k, 1])) - PAD
+        dense += cells.pixels[dna, start + y * cells.width[i] + x] >= threshold
+    out[12] = dense / len(place)
+    why[12] = 0
