@@ -29,7 +29,8 @@ class SegmentConfig(OperationConfig):
     relabel: bool = False
     """Engine labels: number nuclei anew where numbers are missing, instead of refusing the label image."""
     tile: int = Field(default=2048, ge=64, le=8192)
-    """Side of the square, in pixels, that is worked on at a time; bounds memory, never changes the result."""
+    """Largest side of the square, in pixels, that is worked on at a time; bounds memory, never changes the
+    result."""
     workers: int | None = Field(default=None, ge=1, le=1024)
     """Tiles worked on at the same time on this machine; one for every core where not given."""
     scheduler: str | None = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -12,8 +12,8 @@ from napari_apollo.cells.segmentation.decode import Decoding, Maps
 from napari_apollo.cells.segmentation.grid import Box
 from napari_apollo.errors import ConfigError
 
-ReadWork = Callable[[Box], npt.NDArray[np.float32]]
-"""Reads a region of the work grid, float32 (y, x): background 0, a typical nucleus 1."""
+if TYPE_CHECKING:
+    from napari_apollo.cells.segmentation.work import WorkField
 
 
 class NucleusEngine(Protocol):
@@ -25,8 +25,6 @@ class NucleusEngine(Protocol):
         What it is asked for by.
     diameter
         Size in work pixels that a typical nucleus is brought to.
-    margin
-        Work pixels beyond a region that it reads.
     decoding
         How its maps become nuclei.
     """
@@ -39,11 +37,6 @@ class NucleusEngine(Protocol):
     @property
     def diameter(self) -> float:
         """Size in work pixels that a typical nucleus is brought to."""
-        ...
-
-    @property
-    def margin(self) -> int:
-        """Work pixels beyond a region that it may read."""
         ...
 
     @property
@@ -68,17 +61,15 @@ class NucleusEngine(Protocol):
         """
         ...
 
-    def maps(self, read: ReadWork, shape: tuple[int, int], box: Box) -> Maps:
+    def maps(self, work: WorkField, box: Box) -> Maps:
         """See a region.
 
         Parameters
         ----------
-        read
-            Reads the work grid.
-        shape
-            Rows and columns of the whole work grid.
+        work
+            The field on its work grid.
         box
-            The region.
+            The region of the work grid.
 
         Returns
         -------

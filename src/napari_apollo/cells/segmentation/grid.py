@@ -47,6 +47,12 @@ class Box:
             min(shape[1], self.x1 + margin),
         )
 
+    def common(self, other: Box) -> Box:
+        """What two regions share."""
+        return Box(
+            max(self.y0, other.y0), min(self.y1, other.y1), max(self.x0, other.x0), min(self.x1, other.x1)
+        )
+
     def within(self, outer: Box) -> tuple[slice, slice]:
         """Where this region lies in an array that holds ``outer``."""
         return slice(self.y0 - outer.y0, self.y1 - outer.y0), slice(self.x0 - outer.x0, self.x1 - outer.x0)

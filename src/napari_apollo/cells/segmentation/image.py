@@ -9,7 +9,8 @@ from napari_apollo.cells.segmentation.assembly import numbered, renumbered
 from napari_apollo.cells.segmentation.config import SegmentConfig
 from napari_apollo.cells.segmentation.engines import get_engine
 from napari_apollo.cells.segmentation.scale import survey
-from napari_apollo.cells.segmentation.tiles import segment_tile, tile_boxes
+from napari_apollo.cells.segmentation.tiles import segment_tile, tile_boxes, tile_side
+from napari_apollo.cells.segmentation.work import WorkField
 from napari_apollo.errors import ConfigError, DataError
 from napari_apollo.progress import ShouldStop, never, stop_if_asked
 
@@ -59,10 +60,11 @@ def segment_image(
 
     engine = get_engine(config.engine)
     scale = survey(read, shape, "image", engine, config.diameter_px(pixel, "image"), pixel)
+    work = WorkField(read, shape, scale, engine.diameter, "image")
     tiles = []
-    for box in tile_boxes(shape, config.tile):
+    for box in tile_boxes(shape, tile_side(config.tile, scale, engine)):
         stop_if_asked(should_stop)
-        tiles.append((box, segment_tile(read, shape, box, scale, engine, "image")))
+        tiles.append((box, segment_tile(work, box, engine)))
     nuclei = numbered([tile.nuclei for _, tile in tiles])
     labels = np.zeros(shape, np.int32)
     for box, tile in tiles:

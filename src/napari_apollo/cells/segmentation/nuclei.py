@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,8 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_apollo.cells.segmentation.decode import Decoding, Maps
-from napari_apollo.cells.segmentation.engines import ReadWork
 from napari_apollo.cells.segmentation.grid import Box, Grid
+from napari_apollo.cells.segmentation.work import WorkField
 from napari_apollo.errors import ModelDamaged
 
 if TYPE_CHECKING:
@@ -40,29 +40,28 @@ class NucleiEngine:
         default=Decoding(reach=40, separation=7.0, capture=8.0, least_area=16.0, least_votes=15.0, looks=3)
     )
 
-    @property
-    def margin(self) -> int:
-        """Work pixels beyond a region that it may read."""
-        return _CORE + 2 * _HALO
-
-    def maps(self, read: ReadWork, shape: tuple[int, int], box: Box) -> Maps:
+    def maps(self, work: WorkField, box: Box) -> Maps:
         """See a region of the work grid."""
         foreground = np.zeros(box.shape, np.uint8)
         landing = np.zeros((2, *box.shape), np.int16)
-        for rows in _spans(shape[0], box.y0, box.y1):
-            for columns in _spans(shape[1], box.x0, box.x1):
-                seen = self._see(_mirrored(read, shape, rows, columns))
-                here = Box(
-                    max(box.y0, rows.core[0]),
-                    min(box.y1, rows.core[1]),
-                    max(box.x0, columns.core[0]),
-                    min(box.x1, columns.core[1]),
-                )
-                source = here.within(Box(*rows.outer, *columns.outer))
-                target = here.within(box)
-                foreground[target] = np.rint(255 / (1 + np.exp(-seen[0][source])))
-                landing[:, *target] = np.rint(np.clip(seen[1:3, *source] * self.diameter, -1e3, 1e3))
+        for y in range(box.y0 // _CORE * _CORE, box.y1, _CORE):
+            for x in range(box.x0 // _CORE * _CORE, box.x1, _CORE):
+                core = Box(y, min(work.shape[0], y + _CORE), x, min(work.shape[1], x + _CORE))
+                block = work.remembered(core, partial(self._see_core, work))
+                here = core.common(box)
+                foreground[here.within(box)] = block.foreground[here.within(core)]
+                landing[:, *here.within(box)] = block.landing[:, *here.within(core)]
         return Maps(foreground, landing)
+
+    def _see_core(self, work: WorkField, core: Box) -> Maps:
+        """See the core of a block, from the whole of it."""
+        ends = [math.ceil(length / _MULTIPLE) * _MULTIPLE for length in work.shape]
+        block = core.grown(_HALO, (ends[0], ends[1]))
+        seen = self._see(_padded(work, block))
+        source = core.within(block)
+        foreground = np.rint(255 / (1 + np.exp(-seen[0][source])))
+        landing = np.rint(np.clip(seen[1:3, *source] * self.diameter, -1e3, 1e3))
+        return Maps(foreground.astype(np.uint8), landing.astype(np.int16))
 
     def sized(self, samples: Sequence[npt.NDArray[np.float32]], diameter: float) -> float:
         """Diameter that the network reads off the middles of samples, looked at again at the better scale."""
@@ -105,34 +104,11 @@ class NucleiEngine:
             return np.ascontiguousarray(seen[0].numpy())
 
 
-@dataclass(frozen=True)
-class _Span:
-    """Part of an axis: pixels that a block answers for, and those that it looks at."""
-
-    core: tuple[int, int]
-    outer: tuple[int, int]
-
-
-def _spans(length: int, start: int, stop: int) -> Iterator[_Span]:
-    """Spans of the lattice that answer for ``start`` to ``stop``; a short axis is one span."""
-    if length <= _CORE + 2 * _HALO:
-        yield _Span((0, length), (0, math.ceil(length / _MULTIPLE) * _MULTIPLE))
-        return
-    for begin in range(start // _CORE * _CORE, stop, _CORE):
-        yield _Span((begin, min(length, begin + _CORE)), (begin - _HALO, begin + _CORE + _HALO))
-
-
-def _mirrored(read: ReadWork, shape: tuple[int, int], rows: _Span, columns: _Span) -> npt.NDArray[np.float32]:
-    """Values of a block, mirrored at the edges of the image."""
-    y, x = _mirror(shape[0], *rows.outer), _mirror(shape[1], *columns.outer)
-    box = Box(int(y.min()), int(y.max()) + 1, int(x.min()), int(x.max()) + 1)
-    return np.ascontiguousarray(read(box)[np.ix_(y - box.y0, x - box.x0)])
-
-
-def _mirror(length: int, start: int, stop: int) -> npt.NDArray[np.int64]:
-    period = max(1, 2 * length - 2)
-    within = np.arange(start, stop) % period
-    return np.minimum(within, period - within) if length > 1 else np.zeros(stop - start, np.int64)
+def _padded(work: WorkField, block: Box) -> npt.NDArray[np.float32]:
+    """Values of a block, mirrored where it goes on beyond the work grid to be of even size."""
+    inside = work.read(block.common(Box(0, work.shape[0], 0, work.shape[1])))
+    beyond = [(0, wanted - found) for wanted, found in zip(block.shape, inside.shape, strict=True)]
+    return np.pad(inside, beyond, mode="symmetric")
 
 
 @lru_cache(maxsize=2)

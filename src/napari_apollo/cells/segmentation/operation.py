@@ -12,9 +12,10 @@ import numpy as np
 
 from napari_apollo.cells.segmentation.assembly import FieldLabels
 from napari_apollo.cells.segmentation.config import SegmentConfig
+from napari_apollo.cells.segmentation.engines import get_engine
 from napari_apollo.cells.segmentation.grid import Box
 from napari_apollo.cells.segmentation.tasks import FieldJob, SurveyedField, TileJob, run_tile, survey_field
-from napari_apollo.cells.segmentation.tiles import tile_boxes
+from napari_apollo.cells.segmentation.tiles import tile_boxes, tile_side
 from napari_apollo.errors import DataError, LabelsError
 from napari_apollo.progress import Progress, ShouldStop, Step, never, silent
 from napari_apollo.storage import whole_folder
@@ -102,7 +103,7 @@ def _segmented(
     fields: list[SurveyedField], config: SegmentConfig, progress: Progress, should_stop: ShouldStop
 ) -> Iterator[tuple[SurveyedField, FieldLabels]]:
     """Every field with its tiles, when the last of them is done."""
-    boxes: list[list[Box]] = [list(tile_boxes(field.shape, config.tile)) for field in fields]
+    boxes: list[list[Box]] = [list(_tiles(field, config)) for field in fields]
     total = sum(map(len, boxes))
     jobs = (TileJob(field, box) for field, own in zip(fields, boxes, strict=True) for box in own)
     packed = map_tasks(
@@ -122,6 +123,12 @@ def _segmented(
                 _log.warning("%s: no nucleus was found.", field.job.where)
             progress(Step("Segmenting", done, total, f"{name}: {count or 'no'} nuclei"))
             yield field, labels
+
+
+def _tiles(field: SurveyedField, config: SegmentConfig) -> Iterator[Box]:
+    if field.scale is None:
+        return tile_boxes(field.shape, config.tile)
+    return tile_boxes(field.shape, tile_side(config.tile, field.scale, get_engine(config.engine)))
 
 
 def _check_numbers(field: SurveyedField, labels: FieldLabels) -> None:

@@ -13,6 +13,7 @@ from napari_apollo.cells.segmentation.engines import get_engine
 from napari_apollo.cells.segmentation.grid import Box, Read
 from napari_apollo.cells.segmentation.scale import FieldScale, survey
 from napari_apollo.cells.segmentation.tiles import Tile, segment_tile
+from napari_apollo.cells.segmentation.work import WorkField
 from napari_apollo.errors import LabelsError
 from napari_apollo.study import FieldImage, StudyField, open_field, open_labels
 
@@ -82,7 +83,8 @@ def run_tile(tile: TileJob) -> PackedTile:
         return pack(tile.box, Tile(numbers, present[1:].astype(np.int64)))
     read = _reader(_open(job))
     engine = get_engine(job.config.engine)
-    return pack(tile.box, segment_tile(read, surveyed.shape, tile.box, surveyed.scale, engine, job.where))
+    work = WorkField(read, surveyed.shape, surveyed.scale, engine.diameter, job.where)
+    return pack(tile.box, segment_tile(work, tile.box, engine))
 
 
 def _open(job: FieldJob) -> FieldImage:

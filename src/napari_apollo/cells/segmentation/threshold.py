@@ -12,8 +12,8 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from napari_apollo.cells.segmentation.decode import Decoding, Maps
-from napari_apollo.cells.segmentation.engines import ReadWork
 from napari_apollo.cells.segmentation.grid import Box
+from napari_apollo.cells.segmentation.work import WorkField
 
 _TRUNCATE = 3.0
 _CLIMB = 5  # doublings: 2**5 steps
@@ -53,7 +53,7 @@ class ThresholdEngine:
 
     @property
     def margin(self) -> int:
-        """Work pixels beyond a region that it may read."""
+        """Work pixels beyond a region that it reads."""
         before = max(self._radius(self.neighbourhood), self._radius(self.outline))
         before += self._radius(self.vicinity)
         return before + math.ceil(self.diameter) + self._radius(self.hill) + 2**_CLIMB + 1
@@ -62,10 +62,10 @@ class ThresholdEngine:
         """The estimate as it is."""
         return diameter
 
-    def maps(self, read: ReadWork, shape: tuple[int, int], box: Box) -> Maps:
+    def maps(self, work: WorkField, box: Box) -> Maps:
         """See a region of the work grid."""
-        outer = box.grown(self.margin, shape)
-        values = np.clip(read(outer), 0, 2)
+        outer = box.grown(self.margin, work.shape)
+        values = np.clip(work.read(outer), 0, 2)
         smooth = self._blurred(values, self.outline)
         around = self._blurred(values, self.neighbourhood)
         threshold = np.maximum(np.float32(self.floor), np.float32(self.local) * around)

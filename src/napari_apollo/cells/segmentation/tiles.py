@@ -10,8 +10,12 @@ import numpy.typing as npt
 
 from napari_apollo.cells.segmentation.decode import decode, paint
 from napari_apollo.cells.segmentation.engines import NucleusEngine
-from napari_apollo.cells.segmentation.grid import Box, Grid, Read
-from napari_apollo.cells.segmentation.scale import FieldScale, checked
+from napari_apollo.cells.segmentation.grid import Box
+from napari_apollo.cells.segmentation.scale import FieldScale
+from napari_apollo.cells.segmentation.work import WorkField
+
+_WORK_TILE = 1536
+_SMALLEST_TILE = 64
 
 
 @dataclass(frozen=True)
@@ -31,6 +35,14 @@ class Tile:
     nuclei: npt.NDArray[np.int64]
 
 
+def tile_side(most: int, scale: FieldScale, engine: NucleusEngine) -> int:
+    """Side of a tile in image pixels: at most ``most``, and less where the work grid is finer than the image.
+
+    Memory goes with the work grid, so small nuclei, which are enlarged, are worked on in smaller tiles.
+    """
+    return max(_SMALLEST_TILE, min(most, int(_WORK_TILE * scale.diameter / engine.diameter)))
+
+
 def tile_boxes(shape: tuple[int, int], size: int) -> Iterator[Box]:
     """Tiles of a field in raster order."""
     for y in range(0, shape[0], size):
@@ -38,48 +50,35 @@ def tile_boxes(shape: tuple[int, int], size: int) -> Iterator[Box]:
             yield Box(y, min(shape[0], y + size), x, min(shape[1], x + size))
 
 
-def segment_tile(
-    read: Read, shape: tuple[int, int], box: Box, scale: FieldScale, engine: NucleusEngine, where: str
-) -> Tile:
+def segment_tile(work: WorkField, box: Box, engine: NucleusEngine) -> Tile:
     """Find the nuclei of a tile.
 
     Parameters
     ----------
-    read
-        Reads a region of the nucleus channel, as acquired.
-    shape
-        Rows and columns of the field.
+    work
+        The field, at the scale of the engine.
     box
-        The tile.
-    scale
-        Brightness and size of the field's nuclei.
+        The tile, in pixels of the image.
     engine
         Sees nuclei.
-    where
-        What to call the field in an error.
 
     Raises
     ------
     DataError
         When a value is not finite.
     """
-    if scale.empty:
+    if work.empty:
         return Tile(np.zeros(box.shape, np.int32), np.zeros(0, np.int64))
-    grid = Grid(shape, engine.diameter / scale.diameter)
-
-    def read_work(region: Box) -> npt.NDArray[np.float32]:
-        return scale.normalised(grid.resampled(lambda y, x: checked(read(y, x), where), region))
-
-    inner = grid.to_work(box)
-    work = inner.grown(engine.decoding.margin, grid.work_shape)
-    maps = engine.maps(read_work, grid.work_shape, work)
+    grid = work.grid
+    region = grid.to_work(box).grown(engine.decoding.margin, work.shape)
+    maps = engine.maps(work, region)
     labels, seeds = decode(maps, engine.decoding)
     painted = paint(
-        labels, maps.foreground, (work.y0, work.x0), grid.work_shape, grid.zoom, (box.y0, box.x0), box.shape
+        labels, maps.foreground, (region.y0, region.x0), work.shape, grid.zoom, (box.y0, box.x0), box.shape
     )
     present = np.flatnonzero(np.bincount(painted.ravel(), minlength=len(seeds) + 1)[1:])
     lookup = np.zeros(len(seeds) + 1, np.int32)
     lookup[present + 1] = np.arange(1, len(present) + 1)
-    rows = seeds[present, 0].astype(np.int64) + work.y0
-    columns = seeds[present, 1].astype(np.int64) + work.x0
-    return Tile(lookup[painted], rows * grid.work_shape[1] + columns)
+    rows = seeds[present, 0].astype(np.int64) + region.y0
+    columns = seeds[present, 1].astype(np.int64) + region.x0
+    return Tile(lookup[painted], rows * work.shape[1] + columns)
