@@ -163,3 +163,87 @@ def test_other_cells_are_refused(small: SimpleNamespace, tmp_path: Path) -> None
 )
 def test_images_are_known_by_their_paths(first: str, second: str, same: bool) -> None:
     assert same_image(first, second) is same
+
+
+def test_measured_pixels_are_where_the_source_shows_them(small: SimpleNamespace) -> None:
+    """Crops cut and put back, in a turned and scaled layer in nanometres: the same under the mouse."""
+    viewer = ViewerModel()
+    turned = np.array([[0.8, -0.6, 40.0], [0.6, 0.8, -25.0], [0, 0, 1]])
+    source = viewer.add_image(
+        small.image[0],
+        scale=(500, 250),
+        translate=(70, 30),
+        shear=[0.2],
+        rotate=33,
+        affine=turned,
+        units=("nm", "nm"),
+    )
+    pasted, *_ = add_predictions(viewer, small.predictions, source=source, roles=["measured"])
+    assert pasted.name == "DAPI"
+    rng = np.random.default_rng(0)
+    inside = np.argwhere(small.labels > 0)
+    for point in inside[rng.choice(len(inside), 40, replace=False)]:
+        world = source.data_to_world(point + rng.uniform(-0.45, 0.45, 2))
+        assert pasted.get_value(world, world=True) == source.get_value(world, world=True)
+
+
+def test_large_images_open_in_levels() -> None:
+    import dask.array as da
+
+    from napari_apollo.viewer.open import label_pyramid, pyramid
+
+    image = da.zeros((5001, 3000), chunks=(1024, 1024), dtype=np.uint16)
+    shapes = [(5001, 3000), (2501, 1500), (1251, 750), (626, 375)]
+    assert [level.shape for level in pyramid(image)] == shapes
+    assert [level.shape for level in label_pyramid(image.astype(np.int32))] == shapes
+    assert len(pyramid(image[:2000, :2000])) == 1
+
+
+def test_results_open_in_one_call(small: SimpleNamespace) -> None:
+    from napari_apollo.viewer import show_results
+
+    viewer = ViewerModel()
+    added = show_results(viewer, small.study.path, small.predictions.path)
+    assert len(added) == len(viewer.layers)
+    assert not find_layers(viewer, role="nuclei")[0].visible
+    assert find_layers(viewer, role="cells")[0].visible
+
+
+def test_channels_of_one_stain_can_be_compared_by_eye(small: SimpleNamespace) -> None:
+    viewer = ViewerModel()
+    open_study(viewer, small.study)
+    measured = find_layers(viewer, role="measured", stain="CD4")[0]
+    measured.contrast_limits = (300, 3000)
+    add_predictions(viewer, small.predictions)
+    for layer in find_layers(viewer, stain="CD4"):
+        assert layer.contrast_limits == [300, 3000]
+        assert np.allclose(layer.colormap.colors, measured.colormap.colors)
+
+
+def test_a_demonstration_opens(small: SimpleNamespace, tmp_path: Path) -> None:
+    from napari_apollo.demo.results import DemoResults, SampleResults
+    from napari_apollo.errors import FileError
+    from napari_apollo.viewer import show_demo
+
+    def inside(path: Path) -> Path:
+        return path.relative_to(small.folder)
+
+    sample = SampleResults(
+        name="s",
+        title="S",
+        manifest=inside(small.study.path),
+        store=inside(small.store.path),
+        run=Path("tiny.run"),
+        predictions=inside(small.predictions.path),
+        images=(),
+        csv=Path("s.csv"),
+        h5ad=Path("s.h5ad"),
+        cells=1,
+        scores=(),
+        seconds={},
+    )
+    results = DemoResults(folder=small.folder, report=Path("report.html"), samples=(sample,), seconds=1.0)
+    results.write()
+    assert show_demo(ViewerModel(), small.folder)
+    with pytest.raises(FileError, match="no demonstration"):
+        show_demo(ViewerModel(), tmp_path)

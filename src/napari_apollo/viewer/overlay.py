@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from napari.layers import Layer
 
 ROLES = (ChannelRole.RECONSTRUCTED, ChannelRole.PREDICTED)
-_SHOWN_AT_FIRST = (ChannelRole.PREDICTED,)
+_SHOWN_AT_FIRST = (ChannelRole.MEASURED, ChannelRole.PREDICTED)
 
 
 def add_predictions(
