@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from napari_apollo.cells import Normalisation, NormalisationBuilder
-from napari_apollo.cells.normalisation import Histogram
+from napari_apollo.cells.histogram import Histogram
 from napari_apollo.errors import DataError, UnknownStain
 
 STAINS = ("DAPI", "CD4")
@@ -104,11 +104,34 @@ def test_held_out_cells_have_no_part_in_pooled_constants() -> None:
     held_out = groups == "c"
     images[held_out] //= 7
     builder, without = NormalisationBuilder("donor"), NormalisationBuilder("donor")
-    builder.add_cells(images, masks, STAINS, groups, pooled=~held_out)
+    builder.add_cells(images, masks, STAINS, groups, held_out)
     without.add_cells(images[~held_out], masks[~held_out], STAINS, groups[~held_out])
     made, alone = builder.build()[0], without.build()[0]
     assert made.constants["*"] == alone.constants["*"]
     assert made.constants["c"] != made.constants["*"]
+
+
+def test_held_out_cells_have_no_part_in_the_constants_of_their_panel() -> None:
+    images, masks, groups = cells()
+    held_out = groups == "c"
+    images[held_out] //= 7
+    builder, without = NormalisationBuilder("panel"), NormalisationBuilder("panel")
+    builder.add_cells(images, masks, STAINS, ["p"] * len(groups), held_out)
+    without.add_cells(images[~held_out], masks[~held_out], STAINS, ["p"] * int((~held_out).sum()))
+    assert builder.build() == without.build()
+    # A panel that only held-out cells have is scaled by these.
+    only = NormalisationBuilder("panel")
+    only.add_cells(images, masks, STAINS, ["p"] * len(groups), np.ones(len(groups), bool))
+    assert set(only.build()[0].constants) == {"p"}
+    assert only.build()[0].constants["p"] != builder.build()[0].constants["p"]
+
+
+def test_integers_and_floats_of_one_stain_do_not_mix() -> None:
+    images, masks, groups = cells()
+    builder = NormalisationBuilder()
+    builder.add_cells(images, masks, STAINS, ["p"] * len(groups))
+    with pytest.raises(DataError, match="different scales"):
+        builder.add_cells(images.astype(np.float32), masks, STAINS, ["p"] * len(groups))
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
@@ -176,7 +199,7 @@ def test_minmax_takes_whole_fields() -> None:
     builder = NormalisationBuilder("field", "minmax")
     builder.add_limits("f1", "DAPI", 5, 100)
     builder.add_limits("f2", "DAPI", 2, 50)
-    builder.add_limits("f3", "DAPI", 0, 900, pooled=False)
+    builder.add_limits("f3", "DAPI", 0, 900, held_out=True)
     made, _ = builder.build()
     assert made.percentiles is None
     assert made.constants == {

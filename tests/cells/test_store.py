@@ -128,6 +128,19 @@ def test_normalised_crops(small_store: Small) -> None:
     assert store.normalisation.constants["A"]["CD4"] == (low, high)
 
 
+def test_constants_of_chosen_cells(small_store: Small) -> None:
+    """A model that holds donors out is normalised by its training cells alone."""
+    store, given = small_store
+    chosen = np.concatenate([np.arange(30), np.arange(100, 150)])
+    made = store.make_normalisation(chosen, percentiles=(3, 97))
+    for name, rows in (("A", np.arange(30)), ("dapi/cd3", np.arange(10, 60))):
+        pixels = given[f"{name} images"][rows, 0][given[f"{name} masks"][rows] > 0]
+        expected = np.percentile(pixels, [3, 97], method="inverted_cdf")
+        assert made.constants[name]["DAPI"] == tuple(expected)
+    every = store.make_normalisation(np.arange(180))
+    assert every == store.normalisation
+
+
 def test_passed_cells_only(small_store: Small) -> None:
     store, _ = small_store
     table = store.table.copy()

@@ -16,6 +16,7 @@ from numba import njit
 from numpy.typing import ArrayLike, NDArray
 from pydantic import BaseModel, ConfigDict
 
+from napari_apollo.cells.histogram import Histogram, count_cells
 from napari_apollo.errors import DataError, UnknownStain
 from napari_apollo.panels import canonical_stain
 
@@ -25,8 +26,8 @@ Method = Literal["percentile", "minmax"]
 POOLED = "*"
 """The group that stands for cells of every group; used for groups that have no constants of their own."""
 
-_DIRECT = 1 << 16
-_SHIFT = 12
+_Key = tuple[str, str, bool]
+"""Group, stain, whether held out."""
 
 
 class Normalisation(BaseModel):
@@ -140,77 +141,12 @@ class Normalisation(BaseModel):
         return restored
 
 
-class Histogram:
-    """How often each intensity occurs, summed over any number of blocks.
-
-    Integers of 8 and 16 bits are counted exactly. Wider and floating-point intensities are counted in bins of
-    a relative width of 1/2048 (the leading bits of their float32 representation, which sort as the values
-    do). Sums do not depend on the order or the size of the blocks.
-    """
-
-    def __init__(self, dtype: np.dtype[Any]) -> None:
-        self.dtype = dtype
-        self.exact = dtype.kind in "ui" and dtype.itemsize <= 2
-        bins = _DIRECT if self.exact else 1 << (32 - _SHIFT)
-        self._offset = 0 if dtype.kind == "u" else _DIRECT // 2
-        self.counts = np.zeros(bins, np.int64)
-
-    def add(self, values: NDArray[Any]) -> None:
-        """Count values, any shape."""
-        if self.exact:
-            _count(values.reshape(-1), self._offset, self.counts)
-        else:
-            self.counts += np.bincount(self._bins(values.reshape(-1)), minlength=len(self.counts))
-
-    def add_masked(self, values: NDArray[Any], masks: NDArray[np.uint8]) -> None:
-        """Count the values under a mask that is not zero; both ``(n, y, x)``."""
-        if self.exact:
-            _count_masked(values, masks, self._offset, self.counts)
-        else:
-            self.add(values[masks > 0])
-
-    def occupied(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Bins that are not empty, and their counts."""
-        bins = np.flatnonzero(self.counts)
-        return bins, self.counts[bins]
-
-    @property
-    def total(self) -> int:
-        """Values counted."""
-        return int(self.counts.sum())
-
-    def percentile(self, percent: float) -> float:
-        """Least value that at least ``percent`` of a hundred values do not exceed (the inverse of the
-        empirical distribution function; type 1 of Hyndman and Fan 1996).
-        """
-        total = self.total
-        if total == 0:
-            raise DataError("There are no values to take a percentile of.")
-        rank = max(1, int(np.ceil(percent / 100 * total - 1e-9)))
-        return self._value(int(np.searchsorted(np.cumsum(self.counts), rank)))
-
-    def extremes(self) -> tuple[float, float]:
-        """Least and greatest value (the edges of their bins where bins are not exact)."""
-        bins, _ = self.occupied()
-        return self._value(int(bins[0])), self._value(int(bins[-1]))
-
-    def _bins(self, values: NDArray[Any]) -> NDArray[np.int64]:
-        if self.exact:
-            return values.astype(np.int64) + self._offset
-        bits = (values.astype(np.float32) + np.float32(0)).view(np.uint32)
-        sortable = np.where(bits >> 31, ~bits, bits | np.uint32(1 << 31))
-        return (sortable >> _SHIFT).astype(np.int64)
-
-    def _value(self, position: int) -> float:
-        if self.exact:
-            return float(position - self._offset)
-        sortable = np.uint32(position << _SHIFT)
-        bits = np.where(sortable >> 31, sortable & np.uint32((1 << 31) - 1), ~sortable).astype(np.uint32)
-        return float(bits.view(np.float32))
-
-
 class NormalisationBuilder:
     """Collects pixels of cells, block by block, and makes the constants.
+
+    Held-out cells have no part in constants that other cells are scaled by: neither in the pooled ones, nor
+    in a panel's, unless the panel has no other cells. A held-out donor or field has its own constants, where
+    constants are made by donor or field.
 
     Parameters
     ----------
@@ -229,8 +165,10 @@ class NormalisationBuilder:
         self.by = by
         self.method = method
         self.percentiles = percentiles
-        self._counts: dict[tuple[str, str], Histogram] = {}
-        self._extremes: dict[tuple[str, str], tuple[float, float]] = {}
+        self._counts: dict[_Key, Histogram] = {}
+        self._pooled: dict[str, Histogram] = {}
+        self._limits: dict[_Key, tuple[float, float]] = {}
+        self._finished: dict[str, dict[str, tuple[float, float]]] = {}
 
     def add_cells(
         self,
@@ -238,7 +176,7 @@ class NormalisationBuilder:
         masks: NDArray[np.uint8],
         stains: Sequence[str],
         groups: Sequence[str] | NDArray[Any],
-        pooled: NDArray[np.bool_] | None = None,
+        held_out: NDArray[np.bool_] | None = None,
     ) -> None:
         """Count the pixels of cells.
 
@@ -250,25 +188,19 @@ class NormalisationBuilder:
             Stain of each channel.
         groups
             Each cell's group.
-        pooled
-            Which cells have a part in the pooled constants; all where not given.
+        held_out
+            Which cells are kept apart for validation or test; none where not given.
         """
         names = np.asarray(groups, dtype=str)
-        shares = np.ones(len(names), bool) if pooled is None else pooled
-        parts = [(str(group), names == group) for group in np.unique(names)]
-        parts.append((POOLED, shares))
-        for group, chosen in parts:
-            if not chosen.any():
-                continue
-            every = bool(chosen.all())
-            for channel, stain in enumerate(stains):
-                key = group, canonical_stain(stain)
-                if key not in self._counts:
-                    self._counts[key] = Histogram(images.dtype)
-                values = images[:, channel] if every else images[chosen, channel]
-                self._counts[key].add_masked(values, masks if every else masks[chosen])
+        apart = np.zeros(len(names), bool) if held_out is None else held_out
+        for group in np.unique(names):
+            for kept in (False, True):
+                chosen = (names == group) & (apart == kept)
+                if chosen.any():
+                    for stain, found in zip(stains, count_cells(images, masks, chosen), strict=True):
+                        _add(self._counts, (str(group), canonical_stain(stain), kept), found)
 
-    def add_limits(self, group: str, stain: str, low: float, high: float, *, pooled: bool = True) -> None:
+    def add_limits(self, group: str, stain: str, low: float, high: float, *, held_out: bool = False) -> None:
         """Take in the least and the greatest pixel of a whole field (for ``minmax``).
 
         Parameters
@@ -277,19 +209,27 @@ class NormalisationBuilder:
             Group and stain of the field.
         low, high
             Its extremes.
-        pooled
-            Whether the field has a part in the pooled constants.
+        held_out
+            Whether the field is kept apart for validation or test.
         """
-        for name in (group, POOLED) if pooled else (group,):
-            key = name, canonical_stain(stain)
-            before = self._extremes.get(key, (low, high))
-            self._extremes[key] = min(before[0], low), max(before[1], high)
+        key = group, canonical_stain(stain), held_out
+        before = self._limits.get(key, (low, high))
+        self._limits[key] = min(before[0], low), max(before[1], high)
 
     def finish(self, group: str) -> None:
         """Make a group's constants now and forget its counts: no more cells of it will come."""
-        for key in [key for key in self._counts if key[0] == group and group != POOLED]:
-            self._extremes[key] = self._constants(key)
-            del self._counts[key]
+        stains = sorted({key[1] for key in self._counts if key[0] == group})
+        for stain in stains:
+            training = self._counts.pop((group, stain, False), None)
+            apart = self._counts.pop((group, stain, True), None)
+            if training is not None:
+                _add(self._pooled, stain, training)
+            own = training if training is not None else apart
+            assert own is not None  # the stain was found among the keys
+            if self.by != "panel" and training is not None and apart is not None:
+                own = training.copy()
+                own.merge(apart)
+            self._finished.setdefault(group, {})[stain] = self._constants(own)
 
     def build(self) -> tuple[Normalisation, list[str]]:
         """The constants, and what was wrong on the way.
@@ -305,31 +245,41 @@ class NormalisationBuilder:
         DataError
             When a stain is constant in every cell there is.
         """
-        keys = sorted({*self._counts, *self._extremes})
+        for group in sorted({key[0] for key in self._counts}):
+            self.finish(group)
+        found = {group: dict(stains) for group, stains in self._finished.items()}
+        pooled = {stain: self._constants(counts) for stain, counts in self._pooled.items()}
+        for (group, stain, held_out), limits in sorted(self._limits.items()):
+            shared = self.by == "panel" and held_out and (group, stain, False) in self._limits
+            if not shared:
+                _widen(found.setdefault(group, {}), stain, limits)
+            if not held_out:
+                _widen(pooled, stain, limits)
+        found[POOLED] = pooled
+        return self._checked(found)
+
+    def _checked(self, found: dict[str, dict[str, tuple[float, float]]]) -> tuple[Normalisation, list[str]]:
         constants: dict[str, dict[str, tuple[float, float]]] = {}
         problems = []
-        for group, stain in keys:
-            low, high = self._constants((group, stain))
-            if low < high:
-                constants.setdefault(group, {})[stain] = (low, high)
-            elif group == POOLED:
-                raise DataError(
-                    f"{stain} has the same intensity ({low:g}) in every pixel of every cell; it holds "
-                    "nothing to normalise or to learn from. Leave it out of the panel, or give the "
-                    "right channel."
-                )
-            else:
-                problems.append(
-                    f"{stain} is constant ({low:g}) in {self.by} {group}; the pooled constants are used."
-                )
+        for group, stains in sorted(found.items()):
+            for stain, (low, high) in sorted(stains.items()):
+                if low < high:
+                    constants.setdefault(group, {})[stain] = (low, high)
+                elif group == POOLED:
+                    raise DataError(
+                        f"{stain} has the same intensity ({low:g}) in every pixel of every cell; it holds "
+                        "nothing to normalise or to learn from. Leave it out of the panel, or give the "
+                        "right channel."
+                    )
+                else:
+                    problems.append(
+                        f"{stain} is constant ({low:g}) in {self.by} {group}; the pooled constants are used."
+                    )
         percentiles = self.percentiles if self.method == "percentile" else None
         made = Normalisation(by=self.by, method=self.method, percentiles=percentiles, constants=constants)
         return made, problems
 
-    def _constants(self, key: tuple[str, str]) -> tuple[float, float]:
-        if key in self._extremes:
-            return self._extremes[key]
-        counts = self._counts[key]
+    def _constants(self, counts: Histogram) -> tuple[float, float]:
         least, greatest = counts.extremes()
         if self.method == "minmax":
             return least, greatest
@@ -338,21 +288,16 @@ class NormalisationBuilder:
         return (low, high) if low < high else (least, greatest)
 
 
-@njit(nogil=True, cache=True)
-def _count(values: NDArray[Any], offset: int, counts: NDArray[np.int64]) -> None:
-    for p in range(len(values)):
-        counts[np.int64(values[p]) + offset] += 1
+def _add(counts: dict[Any, Histogram], key: Any, found: Histogram) -> None:
+    if key in counts:
+        counts[key].merge(found)
+    else:
+        counts[key] = found.copy()
 
 
-@njit(nogil=True, cache=True)
-def _count_masked(
-    values: NDArray[Any], masks: NDArray[np.uint8], offset: int, counts: NDArray[np.int64]
-) -> None:
-    for k in range(masks.shape[0]):
-        for i in range(masks.shape[1]):
-            for j in range(masks.shape[2]):
-                if masks[k, i, j] != 0:
-                    counts[np.int64(values[k, i, j]) + offset] += 1
+def _widen(limits: dict[str, tuple[float, float]], stain: str, more: tuple[float, float]) -> None:
+    before = limits.get(stain, more)
+    limits[stain] = min(before[0], more[0]), max(before[1], more[1])
 
 
 @njit(nogil=True, cache=True)

@@ -18,7 +18,7 @@ from napari_apollo.cells.quality import QualityLimits, count_reasons, find_limit
 from napari_apollo.cells.shape import COLUMNS
 from napari_apollo.cells.store import CellStore
 from napari_apollo.cells.survey import FieldSurvey, TileJob, survey_tile, tiles_of
-from napari_apollo.cells.writer import CellStoreWriter
+from napari_apollo.cells.writer import HELD_OUT, CellStoreWriter
 from napari_apollo.errors import FileError, StudyError
 from napari_apollo.progress import Progress, ShouldStop, Step, never, silent
 from napari_apollo.study import Study, open_field
@@ -146,9 +146,9 @@ def _prepare_normalisation(
     if config.normalise != "minmax":
         return
     for survey in surveys:
-        pooled = survey.field.split in (None, "train")
+        held_out = survey.field.split in HELD_OUT
         for stain, counted in survey.intensities.items():
-            builder.add_limits(_group(survey, config), stain, *counted.extremes(), pooled=pooled)
+            builder.add_limits(_group(survey, config), stain, *counted.extremes(), held_out=held_out)
     writer.normalisation, problems = builder.build()
     writer.provenance["problems"] += problems
 

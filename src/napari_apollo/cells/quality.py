@@ -15,7 +15,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
-from napari_apollo.cells.normalisation import Histogram
+from napari_apollo.cells.histogram import Histogram
 
 Reason = Literal["area", "solidity", "border", "focus", "saturation", "debris", "doublet", "larger-than-crop"]
 """Why a cell is flagged, in the order in which reasons are listed."""

@@ -20,7 +20,7 @@ def detail_filter(scale: float) -> NDArray[np.float64]:
     """Laplacian of a Gaussian, made to sum to zero.
 
     The plain Laplacian mostly measures noise: blurred nuclei with fresh noise pass for sharp ones. Smoothing
-    by one crop pixel first finds them (``docs/quality.md``).
+    by one crop pixel first finds them (``docs/cells.md``).
 
     Parameters
     ----------

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from napari_apollo.cells import checksums, shards
 from napari_apollo.cells import table as tables
-from napari_apollo.cells.normalisation import Normalisation
+from napari_apollo.cells.normalisation import GroupBy, Normalisation, NormalisationBuilder
 from napari_apollo.cells.writer import SCHEMA_VERSION, CellStoreWriter, panel_folder, read_root
 from napari_apollo.errors import DataError, StoreDamaged, StoreError
 from napari_apollo.panels import Panel
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     import anndata
 
 __all__ = ["SCHEMA_VERSION", "CellStore", "CellStoreWriter"]
+
+_BLOCK = 256
 
 Rows = Sequence[int] | NDArray[np.integer]
 
@@ -187,6 +189,44 @@ class CellStore:
             column = self.obs[self.normalisation.by].to_numpy(str)
             self._groups[panel] = column[self.rows(panel)]
         return self._groups[panel][np.asarray(rows, dtype=np.int64)]
+
+    def make_normalisation(
+        self,
+        positions: Rows,
+        *,
+        by: GroupBy | None = None,
+        percentiles: tuple[float, float] = (1.0, 99.8),
+    ) -> Normalisation:
+        """Constants from chosen cells only, for example from the donors that a model is trained on.
+
+        Parameters
+        ----------
+        positions
+            Positions in `obs`.
+        by
+            As the store's own normalisation where not given.
+        percentiles
+            Lower and upper percentile of the pixels of these cells.
+
+        Raises
+        ------
+        DataError
+            When a stain is constant in all of them.
+        """
+        builder = NormalisationBuilder(by or self.normalisation.by, "percentile", percentiles)
+        chosen = self.obs.iloc[np.sort(np.asarray(positions, dtype=np.int64))]
+        for name, own in chosen.groupby("panel", sort=False):
+            panel = str(name)
+            for start in range(0, len(own), _BLOCK):
+                part = own.iloc[start : start + _BLOCK]
+                rows = part["row"].to_numpy()
+                builder.add_cells(
+                    self.read_images(panel, rows),
+                    self.read_masks(panel, rows),
+                    self.panels[panel].stains,
+                    part[builder.by].to_numpy(str),
+                )
+        return builder.build()[0]
 
     def write_table(self, table: anndata.AnnData) -> None:
         """Replace the table, whole or not at all.

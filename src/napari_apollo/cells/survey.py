@@ -15,7 +15,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from napari_apollo.cells.normalisation import Histogram
+from napari_apollo.cells.histogram import Histogram
 from napari_apollo.errors import DataError
 from napari_apollo.study import StudyField, open_field, open_labels
 
@@ -159,7 +159,7 @@ def survey_tile(job: TileJob) -> TileSurvey:
         intensities.append(counted.occupied())
         if stain == job.field.panel.anchor:
             outside = Histogram(image.dtype)
-            outside.add_masked(pixels, (labels == 0).astype(np.uint8)[None])
+            outside.add(pixels[0][labels == 0])
             background = outside.occupied()
     assert background is not None  # a panel always holds its anchor
     return TileSurvey(find_nuclei(labels, y, x), tuple(intensities), background)

@@ -25,7 +25,8 @@ SCHEMA_VERSION = 1
 KIND = "napari-apollo cells"
 
 _DTYPES = ("uint8", "uint16", "uint32", "int8", "int16", "int32", "float32", "float64")
-_HELD_OUT = ("validation", "test")
+HELD_OUT = ("validation", "test")
+"""Splits whose cells nothing is chosen by."""
 
 
 def panel_folder(name: str) -> str:
@@ -155,7 +156,7 @@ class CellStoreWriter:
                 masks,
                 self.panels[panel].stains,
                 frame[self.builder.by].to_numpy(str),
-                ~frame["split"].isin(_HELD_OUT).to_numpy(),
+                frame["split"].isin(HELD_OUT).to_numpy(),
             )
 
     @property
