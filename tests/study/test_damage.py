@@ -8,6 +8,7 @@ taking memory at the word of the file. Where the codec carries checksums, the pi
 from __future__ import annotations
 
 import logging
+import os
 import struct
 import tracemalloc
 from collections.abc import Iterator
@@ -283,6 +284,12 @@ def test_what_is_no_file(tmp_path: Path, make_field) -> None:
     (tmp_path / "folder.tif").mkdir()
     with pytest.raises(ImageError, match="names no TIFF file"):
         open_field(make_field(tmp_path / "folder.tif"))
+    with pytest.raises(ImageError, match="cannot be read"):
+        open_field(make_field(tmp_path / ("long" * 200 + ".tif")))
+    if hasattr(os, "mkfifo"):
+        os.mkfifo(tmp_path / "pipe.tif")
+        with pytest.raises(ImageError, match=r"pipe\.tif: is no file"):
+            open_field(make_field(tmp_path / "pipe.tif"))
     (tmp_path / "loop.tif").symlink_to(tmp_path / "loop.tif")
     with pytest.raises(ImageError):
         open_field(make_field(tmp_path / "loop.tif"))

@@ -199,6 +199,12 @@ def test_hidden_files_are_not_looked_at(write, tmp_path: Path) -> None:
     assert len(discover(tmp_path)) == 1
 
 
+def test_links_in_a_circle(write, tmp_path: Path) -> None:
+    write("dapi_cd4/P1/a.tif", 2)
+    (tmp_path / "dapi_cd4/P1/again").symlink_to(tmp_path)
+    assert len(discover(tmp_path)) == 1
+
+
 def test_folders_without_images(tmp_path: Path, write) -> None:
     with pytest.raises(StudyError, match="no such folder"):
         discover(tmp_path / "none")

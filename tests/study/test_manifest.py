@@ -183,6 +183,36 @@ def test_absolute_and_windows_paths_are_read(write, tmp_path: Path) -> None:
     assert [field.image for field in study] == [tmp_path / "x.tif", tmp_path / "img/b.tif"]
 
 
+@given(
+    st.lists(
+        st.sampled_from(list("abc/\\.,;|:*-_\"'\n\r\t 019\0é")) | st.sampled_from(["dapi", "cd4", "nan"]),
+        max_size=80,
+    ).map("".join),
+    st.sampled_from(
+        [HEADER, "image,panel,donor,condition,field,labels,pixel_size_um,split,channels,z\n", ""]
+    ),
+)
+def test_any_text_is_a_manifest_or_a_typed_error(tmp_path_factory, text: str, header: str) -> None:
+    path = tmp_path_factory.getbasetemp() / "any.csv"
+    path.write_bytes((header + text).encode())
+    try:
+        manifest = read_manifest(path)
+    except StudyError as error:
+        assert str(error).startswith(str(path))  # noqa: PT017
+    else:
+        assert manifest.fields
+
+
+@given(st.binary(max_size=60))
+def test_any_bytes_are_a_manifest_or_a_typed_error(tmp_path_factory, content: bytes) -> None:
+    path = tmp_path_factory.getbasetemp() / "any.csv"
+    path.write_bytes(HEADER.encode() + content)
+    try:
+        read_manifest(path)
+    except StudyError as error:
+        assert str(path) in str(error)  # noqa: PT017
+
+
 texts = st.text(
     st.characters(codec="utf-8", categories=("L", "N", "P", "S", "Zs")), min_size=1, max_size=12
 ).filter(lambda text: text.strip() == text)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import zarr
 
-from napari_apollo.errors import ImageError, LabelsError
+from napari_apollo.errors import ImageError, InputError, LabelsError
 from napari_apollo.study import open_field, open_labels
 
 SPACE = {"type": "space", "unit": "micrometer"}
@@ -214,6 +214,32 @@ def test_arrays_that_cannot_be(key: str, value: Any, tmp_path: Path, pixels: np.
     array.write_text(json.dumps({**json.loads(array.read_text()), key: value}))
     with pytest.raises(ImageError, match=r"a\.zarr: "):
         open_field(make_field(path))
+
+
+@pytest.mark.parametrize("version", ["0.4", "0.5"])
+def test_flipped_bits_end_in_a_typed_error_or_in_pixels(
+    version: str, tmp_path: Path, pixels: np.ndarray, make_field
+) -> None:
+    path = write_ome_zarr(tmp_path / "a.zarr", pixels, version=version, names=["DAPI", "CD4", "CD8"])
+    files = sorted(
+        file for file in path.rglob("*") if file.is_file() and "1" not in file.relative_to(path).parts[:1]
+    )
+    random = np.random.default_rng(0)
+    for number in range(150):
+        file = files[number % len(files)]
+        content = file.read_bytes()
+        flipped = bytearray(content)
+        flipped[random.integers(len(flipped))] ^= 1 << int(random.integers(8))
+        file.write_bytes(flipped)
+        try:
+            image = open_field(make_field(path))
+            read = image.read()
+        except InputError as error:
+            assert str(path) in str(error)  # noqa: PT017
+        else:
+            assert read.shape == (3, *image.shape)
+            assert read.dtype == image.dtype
+        file.write_bytes(content)
 
 
 def test_metadata_that_are_no_json(tmp_path: Path, pixels: np.ndarray, make_field) -> None:

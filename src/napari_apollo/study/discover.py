@@ -106,7 +106,10 @@ def discover(
     for needed in filter(None, (folder, config.labels)):
         if not needed.is_dir():
             raise StudyError(f"{needed}: no such folder.")
-    images, labels, strays = find_files(folder, config.labels)
+    try:
+        images, labels, strays = find_files(folder, config.labels)
+    except OSError as error:
+        raise StudyError(f"{error.filename or folder}: cannot be listed: {error.strerror}.") from error
     draft = _Draft(config)
     for number, image in enumerate(images):
         stop_if_asked(should_stop)

@@ -72,8 +72,12 @@ def label_key(path: Path) -> str:
 def _folders(root: Path, skip: Path | None) -> Iterator[tuple[Path, list[Path]]]:
     """Every folder with its files and OME-Zarr; neither hidden ones nor the inside of a Zarr."""
     waiting = [root]
+    seen: set[Path] = set()
     while waiting:
         folder = waiting.pop()
+        if folder.resolve() in seen:
+            continue  # links lead in a circle, or to what was met already
+        seen.add(folder.resolve())
         inside = sorted(
             (path for path in folder.iterdir() if not path.name.startswith(".")),
             key=lambda path: natural_key(path.name),

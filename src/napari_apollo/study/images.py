@@ -13,7 +13,7 @@ from napari_apollo.errors import ImageError, UnknownStain
 from napari_apollo.panels import same_stain
 from napari_apollo.study.channels import Channels, count, find_channels
 from napari_apollo.study.fields import StudyField
-from napari_apollo.study.source import Source
+from napari_apollo.study.source import Source, damage_named
 from napari_apollo.study.values import require_finite
 
 if TYPE_CHECKING:
@@ -181,15 +181,18 @@ def open_source(path: Path) -> Source:
     from napari_apollo.study.omezarr import is_zarr, open_zarr
     from napari_apollo.study.stainfiles import is_pattern, open_stain_files
 
-    if is_pattern(path):
-        return open_stain_files(path)
-    if path.is_dir():
-        return open_zarr(path) if is_zarr(path) else open_stain_files(path)
-    if not path.exists():
-        raise ImageError(path, "no such file.", "Correct the path; it is relative to the manifest.")
-    from napari_apollo.study.tiff import open_tiff
+    with damage_named(path):
+        if is_pattern(path):
+            return open_stain_files(path)
+        if path.is_dir():
+            return open_zarr(path) if is_zarr(path) else open_stain_files(path)
+        if not path.exists():
+            raise FileNotFoundError(path)
+        if not path.is_file():  # a pipe or device would be waited for without end
+            raise ImageError(path, "is no file.", "Name an image file.")
+        from napari_apollo.study.tiff import open_tiff
 
-    return open_tiff(path)
+        return open_tiff(path)
 
 
 def bounds(part: slice, length: int) -> slice:

@@ -147,7 +147,7 @@ def relative_to(path: Path, folder: Path) -> str:
 def resolve(text: str, folder: Path) -> Path:
     """Path that stands in a file of ``folder``; ``\\`` separates too where it must."""
     path = folder / text
-    if "\\" in text and not path.exists():
+    if "\\" in text and not os.path.lexists(path):
         path = folder / text.replace("\\", "/")
     return Path(os.path.normpath(path))
 

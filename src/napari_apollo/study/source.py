@@ -95,6 +95,10 @@ def damage_named(path: Path, kind: type[FileError] = ImageError) -> Iterator[Non
         raise kind(path, "is a folder.", "Name the image file itself.") from error
     except PermissionError as error:
         raise kind(path, "may not be read by this user.", "Change its permissions.") from error
+    except OSError as error:
+        raise kind(
+            path, f"cannot be read: {error.strerror or error}.", "Correct the path, or copy it."
+        ) from error
     except Exception as error:
         reason = str(error).strip().splitlines()
         raise kind(
