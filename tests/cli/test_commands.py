@@ -68,7 +68,7 @@ def chain(folder: Path) -> Path:
         ("measure", "s.cells.zarr"),
         (
             *("train", "s.cells.zarr", "--output", "s.run", "--width", "4", "--head", "16"),
-            *("--latent-epochs", "1", "--encoder-epochs", "1"),
+            *("--specific-maps", "4", "--latent-epochs", "1", "--encoder-epochs", "1"),
         ),
         ("predict", "s.cells.zarr", "--model", "s.run"),
         ("evaluate", "s.cells.zarr", "--model", "s.run"),
