@@ -84,11 +84,20 @@ def check_command(
     """List everything that is wrong with a study, before any work; exit 2 where something is."""
     with session(as_json=as_json) as run:
         study = Study.from_csv(manifest)
-        problems = study.check(thorough=thorough)
+        found = study.examine(thorough=thorough, progress=run.progress, should_stop=run.should_stop)
         lines = [f"{manifest}: {_study_in_words(study)}"]
-        lines += [f"  - {problem}" for problem in problems] or ["No problem found."]
-        run.finish({"manifest": str(manifest), "fields": len(study), "problems": problems}, "\n".join(lines))
-        if problems:
+        lines += [f"  - {problem}" for problem in found.problems] or ["No problem found."]
+        lines += [f"  note: {note}" for note in found.notes]
+        run.finish(
+            {
+                "manifest": str(manifest),
+                "fields": len(study),
+                "problems": list(found.problems),
+                "notes": list(found.notes),
+            },
+            "\n".join(lines),
+        )
+        if found.problems:
             raise SystemExit(2)
 
 
