@@ -291,7 +291,8 @@ def test_stopping_leaves_nothing_half_written(made: SimpleNamespace, tmp_path: P
         predict(made.store, made.model, config, progress=steps.append, should_stop=lambda: len(steps) > 4)
     assert list(tmp_path.iterdir()) == []
     assert CellStore.open(made.store.path).table.uns.keys() == before.keys()
-    assert [step.stage for step in steps[:2]] == ["Loading the model", "Predicting"]
+    assert [step.stage for step in steps[:3]] == ["Loading the model", "Memory", "Predicting"]
+    assert "batch of 8 cells" in steps[1].detail
     assert steps[-1].done < steps[-1].total == 80
 
 

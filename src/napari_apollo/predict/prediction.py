@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-import pandas as pd
 from pydantic import Field
 
 from napari_apollo import __version__
@@ -20,6 +19,7 @@ from napari_apollo.errors import DataError
 from napari_apollo.panels import Panel
 from napari_apollo.predict.fit import require_fit
 from napari_apollo.predict.inference import Codes, Inference, inference_for, load_model
+from napari_apollo.predict.needs import needs_in_words
 from napari_apollo.predict.roles import ChannelRole
 from napari_apollo.predict.store import (
     SUFFIX,
@@ -127,6 +127,10 @@ def predict(
         raise DataError(f"{store.path} has no cells to predict.")
     inference = inference_for(model, store, config.normalisation, config.batch_size)
     target = config.output or store.path.with_name(store.path.name.removesuffix(".cells.zarr") + SUFFIX)
+    needs = needs_in_words(
+        store, inference, panels, batch_size=config.batch_size, also_measured=config.also_measured
+    )
+    progress(Step("Memory", detail=needs))
     results = CellResults(store.n_cells)
     done, total = 0, sum(store.count(name) for name in panels)
     with whole_folder(target, overwrite=config.overwrite) as folder:
@@ -283,16 +287,4 @@ def _card(
         },
         store={"path": str(store.path), "name": store.path.name},
         provenance=provenance,
-    )
-
-
-def summary_of(store: PredictionStore) -> pd.DataFrame:
-    """What a store of predictions holds: one row for each panel, role and stain."""
-    return pd.DataFrame(
-        [
-            {"panel": name, "role": str(role), "stain": stain, "cells": part.cells}
-            for name, part in store.card.panels.items()
-            for role, stains in part.roles.items()
-            for stain in stains
-        ]
     )
