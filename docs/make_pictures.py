@@ -59,7 +59,7 @@ def main(
     only(*own, *predicted, *cells)
     picture("close_up", canvas_only=True)
     viewer.grid.enabled = True
-    viewer.grid.stride = 1
+    viewer.grid.shape = (1, 3)
     only(*own, *find_layers(viewer, role="reconstructed", stain=protein), *predicted)
     for layer in list(viewer.layers):
         if not layer.visible:

@@ -188,7 +188,7 @@ def labels_layer(
         "name": name or about.name,
         "metadata": {KEY: about.as_metadata()},
         "visible": visible,
-        "opacity": 0.4,
+        "opacity": 0.3,
         "colormap": CyclicLabelColormap(colors=[(0.0, 0.0, 0.0, 0.0), _GREY, _GREY], name="apollo grey"),
         **frame.values,
     }
