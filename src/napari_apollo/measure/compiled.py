@@ -1,12 +1,15 @@
 """How the inner loops are compiled, and how compiled code is kept from outliving its source.
 
 Code is compiled on first use and kept on disk. numba notices when the file of a function changes,
-but not when a function that it calls, in another file, does: a changed helper would go on giving
-old values. Compiled code is therefore dropped as a whole whenever any source of this room changes.
+but not when a function or constant that it uses, from another file, does: a changed helper would
+go on giving old values. Compiled code is therefore dropped whenever anything that it was made from
+has changed.
 """
 
 from __future__ import annotations
 
+import json
+import re
 from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
@@ -21,6 +24,10 @@ kernel: Any = njit(nogil=True, cache=True)
 inlined: Any = njit(nogil=True, cache=True, inline="always")
 """The same for a small helper that becomes part of its callers."""
 
+_IMPORT = re.compile(r"^from napari_apollo\.measure\.(\w+) import", re.MULTILINE)
+_COMPILED = re.compile(r"^@(kernel|inlined)$", re.MULTILINE)
+_CONSTANTS = "reasons"
+
 
 @kernel
 def _anything() -> int:
@@ -28,22 +35,27 @@ def _anything() -> int:
 
 
 def _drop_outdated(folder: Path) -> None:
-    """Delete the compiled code of this room in ``folder`` if it was made from other sources."""
-    sources = sorted(Path(__file__).parent.glob("*.py"))
-    state = sha256(numba.__version__.encode())
-    for source in sources:
-        state.update(source.name.encode() + source.read_bytes())
-    mark = folder / "measure-sources.sha256"
+    """Delete compiled code of this room in ``folder`` that was made from other sources."""
+    texts = {path.stem: path.read_text("utf-8") for path in Path(__file__).parent.glob("*.py")}
+    texts = {name: text for name, text in texts.items() if name == _CONSTANTS or _COMPILED.search(text)}
+    state = {
+        name: sha256(f"{numba.__version__}\n{text}".encode()).hexdigest() for name, text in texts.items()
+    }
+    mark = folder / "measure-sources.json"
     # Where the folder cannot be written nothing is kept there either.
     with suppress(OSError):
-        if mark.exists() and mark.read_text("ascii") == state.hexdigest():
+        known = json.loads(mark.read_text("utf-8")) if mark.exists() else {}
+        if known == state:
             return
-        names = {source.stem for source in sources}
+        changed = {name for name in state if known.get(name) != state[name]}
+        while more := {name for name in texts if changed & set(_IMPORT.findall(texts[name]))} - changed:
+            changed |= more
         for file in folder.glob("*.nb[ic]"):
-            if file.name.split(".")[0] in names:
+            if file.name.split(".")[0] in changed:
                 file.unlink(missing_ok=True)
         folder.mkdir(parents=True, exist_ok=True)
-        mark.write_text(state.hexdigest(), "ascii")
+        mark.write_text(json.dumps(state), "utf-8")
 
 
-_drop_outdated(Path(_anything.stats.cache_path))
+if not numba.config.DISABLE_JIT:
+    _drop_outdated(Path(_anything.stats.cache_path))

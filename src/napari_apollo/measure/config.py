@@ -32,6 +32,15 @@ class MeasureConfig(OperationConfig):
     families: tuple[FamilyName, ...] = ALL_FAMILIES
     """Families of features to measure; leave one out to switch it off."""
 
+    name_space: Literal["default", "compat", "both"] = "default"
+    """Features of this package, those published as chrometrics (nmco) under their names, or both."""
+
+    compat_lags_px: tuple[Annotated[int, Field(ge=1, le=256)], ...] = Field((1, 5, 20, 25), min_length=1)
+    """Distances, in pixels, of the published texture features."""
+
+    compat_white: float | None = Field(None, gt=0, allow_inf_nan=False)
+    """Intensity that counts as grey level 255 for published features; the pixel type's largest if absent."""
+
     condensation_alpha: float = Field(1.0, ge=-3, le=10)
     """Chromatin counts as dense from this many standard deviations above the mean of the nucleus."""
 
@@ -70,3 +79,8 @@ class MeasureConfig(OperationConfig):
 
     scheduler: str | None = None
     """Address of a Dask scheduler to run on, for example tcp://host:8786."""
+
+    @property
+    def with_neighbours(self) -> bool:
+        """Whether neighbours are measured."""
+        return self.name_space != "compat" and "neighbours" in self.families

@@ -10,6 +10,7 @@ import numpy as np
 from napari_apollo.measure import (
     boundary,
     colocalisation,
+    compat,
     condensation,
     foci,
     intensity,
@@ -36,6 +37,7 @@ FAMILIES: dict[str, Family] = {
         colocalisation.FAMILY,
         protein.FAMILY,
         foci.FAMILY,
+        compat.FAMILY,
     )
 }
 """Every family measured cell by cell, in the order of their columns. Neighbours need all cells at once."""
@@ -101,4 +103,8 @@ def to_units(values: Values, columns: Sequence[Column], pixel_size_um: float | N
 
 
 def _wanted(context: Context) -> list[str]:
-    return [name for name in FAMILIES if name in context.config.families]
+    space = context.config.name_space
+    chosen: set[str] = set(context.config.families) if space != "compat" else set()
+    if space != "default":
+        chosen.add("compat")
+    return [name for name in FAMILIES if name in chosen]

@@ -18,7 +18,7 @@ from napari_apollo.measure.engine import Measured, columns_of, measure_cells, to
 from napari_apollo.measure.gather import nucleus_centres
 from napari_apollo.measure.parts import FieldParts
 from napari_apollo.measure.reasons import Reason, count_reasons
-from napari_apollo.measure.registry import Context, Values, Why
+from napari_apollo.measure.registry import Context, Values, Why, white_of
 from napari_apollo.measure.table import describe
 from napari_apollo.panels import Role, canonical_stain, role_of
 from napari_apollo.progress import Progress, ShouldStop, Step, never, silent
@@ -77,7 +77,7 @@ def measure_field(
         When ``should_stop`` says so.
     """
     config = config or MeasureConfig()
-    context = make_context(stains, anchor, config)
+    context = make_context(stains, anchor, config, white_of(image.dtype, config))
     size = square_pixel(pixel_size_um)
     parts = FieldParts(image, labels, cells, len(context.stains), config, should_stop)
     ids, batches = parts.ids, parts.batches
@@ -93,7 +93,7 @@ def measure_field(
         centres[batch], contact[batch] = part.centres, part.contact
         done += len(batch)
         progress(Step("Measuring", done, len(ids)))
-    if "neighbours" in config.families:
+    if config.with_neighbours:
         around, why_around = neighbours_of(centres, contact, size, config)
         values, why = np.hstack([values, around]), np.hstack([why, why_around])
         columns = [*columns, *neighbours.COLUMNS]
@@ -121,7 +121,9 @@ def neighbours_of(
     return values, why
 
 
-def make_context(stains: Sequence[str], anchor: str | None, config: MeasureConfig) -> Context:
+def make_context(
+    stains: Sequence[str], anchor: str | None, config: MeasureConfig, white: float = 255.0
+) -> Context:
     """Context of a list of channels.
 
     Raises
@@ -137,7 +139,7 @@ def make_context(stains: Sequence[str], anchor: str | None, config: MeasureConfi
         anchor = next((name for name in names if role_of(name) is Role.ANCHOR), "")
     elif canonical_stain(anchor) not in names:
         raise DataError(f"The anchor {anchor} is not among the stains {', '.join(names)}.")
-    return Context(names, canonical_stain(anchor) if anchor else "", config)
+    return Context(names, canonical_stain(anchor) if anchor else "", config, white)
 
 
 def square_pixel(size: float | tuple[float, float] | None) -> float | None:

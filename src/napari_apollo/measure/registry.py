@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from napari_apollo.measure.config import MeasureConfig
 from napari_apollo.measure.gather import Cells
@@ -86,11 +86,14 @@ class Context:
         The DNA stain, empty where there is none.
     config
         The settings.
+    white
+        Intensity that counts as grey level 255 where features are defined on grey levels.
     """
 
     stains: tuple[str, ...]
     anchor: str
     config: MeasureConfig
+    white: float = 255.0
 
     def channel(self, stain: str) -> int:
         """Channel of a stain."""
@@ -99,12 +102,20 @@ class Context:
     @property
     def margin(self) -> int:
         """Pixels around the cell that features look at."""
-        return 0
+        return 0 if self.config.name_space == "default" else 2
 
     @property
     def sorted_stains(self) -> tuple[str, ...]:
         """Stains in the order of columns, which does not depend on the order of channels."""
         return tuple(sorted(self.stains, key=lambda stain: (stain != self.anchor, stain.casefold(), stain)))
+
+
+def white_of(dtype: DTypeLike, config: MeasureConfig) -> float:
+    """Intensity that counts as grey level 255: as configured, else the pixel type's largest, 1 for floats."""
+    if config.compat_white is not None:
+        return config.compat_white
+    kind = np.dtype(dtype)
+    return float(np.iinfo(kind).max) if kind.kind in "iu" else 1.0
 
 
 Values = NDArray[np.float64]

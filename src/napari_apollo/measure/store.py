@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 from napari_apollo.cells import CellStore
 from napari_apollo.measure import neighbours
 from napari_apollo.measure.config import MeasureConfig
-from napari_apollo.measure.engine import Measured, columns_of, measure_cells
+from napari_apollo.measure.engine import FAMILIES, Measured, columns_of, measure_cells
 from napari_apollo.measure.field import neighbours_of
 from napari_apollo.measure.gather import gather_crops
 from napari_apollo.measure.reasons import Reason, count_reasons
-from napari_apollo.measure.registry import Column, Context, Values, Why, blank
+from napari_apollo.measure.registry import Column, Context, Values, Why, blank, white_of
 from napari_apollo.measure.table import describe, with_columns
 from napari_apollo.progress import Progress, ShouldStop, Step, never, silent
 from napari_apollo.tasks import map_tasks
@@ -67,9 +67,10 @@ def measure(
     config = config or MeasureConfig()
     store = store if isinstance(store, CellStore) else CellStore.open(store)
     contexts = {
-        name: Context(panel.stains, panel.anchor, config) for name, panel in sorted(store.panels.items())
+        name: Context(panel.stains, panel.anchor, config, white_of(store.dtype(name), config))
+        for name, panel in sorted(store.panels.items())
     }
-    columns = _union([columns_of(context) for context in contexts.values()], config)
+    columns = _union([columns_of(context) for context in contexts.values()])
     place = {column.name: at for at, column in enumerate(columns)}
     values = np.full((store.n_cells, len(columns)), np.nan, np.float32)
     why = np.full(values.shape, int(Reason.NO_STAIN), np.uint8)
@@ -85,7 +86,7 @@ def measure(
         done += len(task.cells)
         progress(Step("Measuring", done, store.n_cells, task.panel))
     size = store.pixel_size_um
-    if "neighbours" in config.families:
+    if config.with_neighbours:
         around, why_around = _neighbours(store, config)
         values, why = np.hstack([values, around.astype(np.float32)]), np.hstack([why, why_around])
         columns = [*columns, *neighbours.COLUMNS]
@@ -136,10 +137,10 @@ def _neighbours(store: CellStore, config: MeasureConfig) -> tuple[Values, Why]:
     return values, why
 
 
-def _union(parts: list[list[Column]], config: MeasureConfig) -> list[Column]:
+def _union(parts: list[list[Column]]) -> list[Column]:
     """Columns of all panels, each once, families together."""
     seen: dict[str, Column] = {}
-    for family in config.families:
+    for family in FAMILIES:
         for columns in parts:
             for column in columns:
                 if column.family == family:
