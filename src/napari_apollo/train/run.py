@@ -21,8 +21,9 @@ from napari_apollo.train.config import TrainConfig
 from napari_apollo.train.folder import RunFolder, RunStatus, now, process_lives
 from napari_apollo.train.operation import prepare_folder
 
-SILENCE = 30.0
-"""Seconds without a heartbeat after which a process counts as dead; it shows life every second."""
+SILENCE = 300.0
+"""Seconds without a heartbeat after which a process of this number is taken to be another one. It shows
+life every second, but a machine that is overloaded, or was asleep, may hold it up for minutes."""
 
 _POLL = 0.2  # seconds between two looks at the folder
 
@@ -177,8 +178,8 @@ class Run:
 
     def _lives(self, status: RunStatus) -> bool:
         child = _children.get(self.folder.absolute())
-        if child is not None and child.pid == status.pid and child.poll() is not None:
-            return False
+        if child is not None and child.pid == status.pid:
+            return child.poll() is None  # our own child: a busy machine may delay its heartbeat for long
         return process_lives(status.pid) and now() - status.heartbeat < SILENCE
 
     def _end(self) -> None:
