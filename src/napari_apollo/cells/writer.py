@@ -24,7 +24,7 @@ from napari_apollo.storage import disk_full_named, whole_folder
 SCHEMA_VERSION = 1
 KIND = "napari-apollo cells"
 
-_DTYPES = ("uint8", "uint16", "uint32", "int8", "int16", "int32", "float32", "float64")
+PIXEL_TYPES = ("uint8", "uint16", "uint32", "int8", "int16", "int32", "float32", "float64")
 HELD_OUT = ("validation", "test")
 """Splits whose cells nothing is chosen by."""
 
@@ -104,7 +104,7 @@ class CellStoreWriter:
             for name in self.panels
         }
         self._frames: list[pd.DataFrame] = []
-        self._arrays: dict[tuple[str, str], _ArrayWriter] = {}
+        self._arrays: dict[tuple[str, str], ArrayWriter] = {}
         self._sums: checksums.Sums = {}
         self._stack = ExitStack()
         self._folder = self.path
@@ -119,7 +119,7 @@ class CellStoreWriter:
                 ("images", (len(panel.stains), size, size), self._dtypes[name]),
                 ("masks", (size, size), np.dtype(np.uint8)),
             ):
-                self._arrays[name, kind] = _ArrayWriter(self._folder, base / kind, shape, dtype, per_shard)
+                self._arrays[name, kind] = ArrayWriter(self._folder, base / kind, shape, dtype, per_shard)
         return self
 
     def append(self, panel: str, images: NDArray[Any], masks: NDArray[np.uint8], obs: pd.DataFrame) -> None:
@@ -243,8 +243,29 @@ class CellStoreWriter:
         )
 
 
-class _ArrayWriter:
-    """One array of cells, a shard at a time."""
+class ArrayWriter:
+    """Writes one array of cells, a shard at a time.
+
+    Parameters
+    ----------
+    root
+        The store.
+    place
+        The array's folder in it, below ``panels/``.
+    shape
+        Of a cell, ``(..., y, x)``.
+    dtype
+        Of the array.
+    per_shard
+        Cells of a shard, see ``shards.cells_per_shard``.
+
+    Attributes
+    ----------
+    sums : dict
+        Checksums of what was written, by path below ``panels/``.
+    count : int
+        Cells so far.
+    """
 
     def __init__(
         self, root: Path, place: Path, shape: tuple[int, ...], dtype: np.dtype[Any], per_shard: int
@@ -259,6 +280,7 @@ class _ArrayWriter:
         self._waiting: NDArray[Any] | None = None
 
     def append(self, cells: NDArray[Any]) -> None:
+        """Add cells ``(n, ..., y, x)``."""
         done = 0
         while done < len(cells):
             if self._waiting is None:
@@ -272,6 +294,7 @@ class _ArrayWriter:
                 self._write(self._waiting)
 
     def close(self) -> None:
+        """Write what is left, and the array's description."""
         filled = self.count % self._per_shard
         if filled and self._waiting is not None:
             self._write(self._waiting[:filled])
@@ -290,8 +313,8 @@ class _ArrayWriter:
 
 def _pixel_type(dtype: DTypeLike) -> np.dtype[Any]:
     found = np.dtype(dtype)
-    if found.name not in _DTYPES:
-        raise DataError(f"Pixels of type {found} cannot be stored; one of {', '.join(_DTYPES)} can.")
+    if found.name not in PIXEL_TYPES:
+        raise DataError(f"Pixels of type {found} cannot be stored; one of {', '.join(PIXEL_TYPES)} can.")
     return found.newbyteorder("=")
 
 

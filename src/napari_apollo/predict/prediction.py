@@ -12,6 +12,7 @@ import numpy as np
 from pydantic import Field
 
 from napari_apollo import __version__
+from napari_apollo.cells.checksums import Sums
 from napari_apollo.cells.store import CellStore
 from napari_apollo.cells.writer import panel_folder
 from napari_apollo.config import OperationConfig
@@ -135,6 +136,7 @@ def predict(
     done, total = 0, sum(store.count(name) for name in panels)
     with whole_folder(target, overwrite=config.overwrite) as folder:
         parts: dict[str, PanelPredictions] = {}
+        sums: Sums = {}
         for name in panels:
             writer = _PanelWriter(folder, store, name, inference, config, results)
             for rows in writer.batches():
@@ -143,7 +145,8 @@ def predict(
                 writer.work(rows)
                 done += len(rows)
             parts[name] = writer.close()
-        seal_store(folder, _card(store, inference, place, parts, config))
+            sums |= writer.sums
+        seal_store(folder, _card(store, inference, place, parts, config), sums)
     progress(Step("Predicting", total, total))
     if config.write_table:
         progress(Step("Writing the table"))
@@ -193,6 +196,7 @@ class _PanelWriter:
         shown = {ChannelRole.MEASURED: self.panel.stains, **self.roles}
         self._means = {role: np.zeros((count, len(stains)), np.float32) for role, stains in shown.items()}
         self._area = np.zeros(count, np.float32)
+        self.sums: Sums = {}
 
     def batches(self) -> Iterator[np.ndarray]:
         """Rows of the panel, a batch at a time."""
@@ -231,6 +235,7 @@ class _PanelWriter:
         """Finish the arrays and say what there is."""
         for writer in self._writers.values():
             writer.close()
+            self.sums |= writer.sums
         means = {f"mean_{role}": values for role, values in self._means.items()}
         write_summary(self._summary_folder, {"area": self._area, **means})
         return PanelPredictions(

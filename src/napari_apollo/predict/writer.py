@@ -10,9 +10,9 @@ import numpy as np
 import zarr
 from zarr.codecs import BytesCodec, Crc32cCodec, ZstdCodec
 
-from napari_apollo.cells.checksums import DESCRIPTION, seal_group, sums_of_folder
+from napari_apollo.cells.checksums import DESCRIPTION, Sums, files_below, seal_group, sum_of_file
 from napari_apollo.cells.shards import cells_per_shard
-from napari_apollo.cells.writer import _ArrayWriter as ArrayWriter
+from napari_apollo.cells.writer import ArrayWriter
 from napari_apollo.predict.store import PredictionCard
 
 FINE_ENOUGH = 1000.0
@@ -65,10 +65,22 @@ def write_summary(folder: Path, arrays: Mapping[str, np.ndarray]) -> None:
         array[...] = values
 
 
-def seal_store(folder: Path, card: PredictionCard) -> None:
-    """Write the groups, the checksums of every file and, last, the description of the store."""
+def seal_store(folder: Path, card: PredictionCard, sums: Sums) -> None:
+    """Write the groups, the checksums of every file and, last, the description of the store.
+
+    Parameters
+    ----------
+    folder
+        The store.
+    card
+        Its description.
+    sums
+        Checksums of files that were summed while they were written, by path below ``panels/``.
+    """
     parts = [part for part in (folder / "panels").iterdir() if part.is_dir()]
     for group in (folder / "panels", *parts, *(part / "summary" for part in parts)):
         if not (group / DESCRIPTION).exists():
             seal_group(group, {})
-    seal_group(folder, card.model_dump(mode="json"), sums_of_folder(folder))
+    known = {f"panels/{name}": found for name, found in sums.items()}
+    every: Sums = {name: known.get(name) or sum_of_file(folder / name) for name in files_below(folder)}
+    seal_group(folder, card.model_dump(mode="json"), every)
