@@ -262,7 +262,7 @@ def time_study(side: int, limit_mb: int) -> dict[str, Any]:
     print(
         f"\nStudy of one {side} x {side} field, 4 stains: {found['cells']} cells in {found['seconds']} s "
         f"({found['per_s']} cells/s); crops take {found['raw_mb']} MB, "
-        f"the process at most {found['peak_mb']} MB (limit {limit_mb} MB, {found['base_mb']} MB of it before it began)"
+        f"the process at most {found['peak_mb']} MB (limit {limit_mb} MB, {found['base_mb']} MB before)"
     )
     return found
 

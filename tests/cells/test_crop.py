@@ -280,6 +280,15 @@ def test_pixels_that_are_no_numbers_are_named(
     assert store.dtype("A") == np.float32
 
 
+def test_pixels_that_cannot_be_stored_are_named(
+    make_study: MakeStudy, make_field: MakeField, tmp_path: Path
+) -> None:
+    image, labels = make_field()
+    study = make_study([(image, labels), (image.astype(np.uint64), labels)])
+    with pytest.raises(DataError, match=r"field1\.tif: pixels of uint64 cannot be stored"):
+        crop(study, CropConfig(output=tmp_path / "s.cells.zarr"))
+
+
 def test_one_label_for_two_nuclei_is_flagged(
     make_study: MakeStudy, make_field: MakeField, tmp_path: Path
 ) -> None:

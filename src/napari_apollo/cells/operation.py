@@ -13,7 +13,7 @@ from napari_apollo import __version__
 from napari_apollo.cells.config import CropConfig
 from napari_apollo.cells.cropping import Cut, crop_cells, peak_bytes, plan_jobs
 from napari_apollo.cells.normalisation import NormalisationBuilder
-from napari_apollo.cells.plan import Plan, check_cells, check_stains, make_plan
+from napari_apollo.cells.plan import Plan, check_cells, check_stains, make_plan, pixel_types
 from napari_apollo.cells.quality import QualityLimits, count_reasons, find_limits, flag
 from napari_apollo.cells.shape import COLUMNS
 from napari_apollo.cells.store import CellStore
@@ -82,7 +82,7 @@ def crop(
         config.output,
         study.panels,
         crop_size=plan.size,
-        dtype=_pixel_types(surveys),
+        dtype=pixel_types(surveys),
         pixel_size_um=plan.pixel_size_um,
         provenance=_provenance(study, config, surveys, plan, problems),
         overwrite=config.overwrite,
@@ -114,6 +114,7 @@ def _survey(
         boxes = tiles_of(image.shape, config.tile)
         counts.append(len(boxes))
         jobs += [TileJob(field, box) for box in boxes]
+    pixel_types(surveys)  # refused here, before any pixel is read, where it cannot be stored
     tiles = map_tasks(
         survey_tile, jobs, scheduler=config.scheduler, workers=config.workers, should_stop=should_stop
     )
@@ -125,15 +126,6 @@ def _survey(
         found = f"{survey.field.field}: {len(survey.nuclei.label)} nuclei"
         progress(Step("Looking at the fields", done, len(jobs), found))
     return surveys
-
-
-def _pixel_types(surveys: Sequence[FieldSurvey]) -> dict[str, np.dtype[Any]]:
-    """Pixel type of each panel: one that holds those of all its fields."""
-    types: dict[str, np.dtype[Any]] = {}
-    for survey in surveys:
-        name = survey.field.panel.name
-        types[name] = np.result_type(types.get(name, survey.dtype), survey.dtype)
-    return types
 
 
 def _prepare_normalisation(

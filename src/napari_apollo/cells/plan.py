@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from napari_apollo.cells.config import CropConfig
 from napari_apollo.cells.survey import FieldSurvey
+from napari_apollo.cells.writer import PIXEL_TYPES
 from napari_apollo.errors import ConfigError, DataError, StudyError
 
 BLOCK = 512
@@ -115,6 +117,27 @@ def _most_frequent(sizes: Sequence[float]) -> float:
     """The size that most fields have within a hundredth, the smallest of equals."""
     votes = Counter({size: sum(abs(other / size - 1) < _SAME for other in sizes) for size in sizes})
     return min(votes, key=lambda size: (-votes[size], size))
+
+
+def pixel_types(surveys: Sequence[FieldSurvey]) -> dict[str, np.dtype[Any]]:
+    """Pixel type of each panel: one that holds those of all its fields.
+
+    Raises
+    ------
+    DataError
+        When a field's pixels are of a type that is not stored.
+    """
+    types: dict[str, np.dtype[Any]] = {}
+    for survey in surveys:
+        name = survey.field.panel.name
+        types[name] = np.result_type(types.get(name, survey.dtype), survey.dtype)
+        if types[name].name not in PIXEL_TYPES:
+            raise DataError(
+                f"{survey.field.image}: pixels of {survey.dtype} cannot be stored"
+                + ("" if types[name] == survey.dtype else f" with those of other fields of panel {name}")
+                + f"; one of {', '.join(PIXEL_TYPES)} can."
+            )
+    return types
 
 
 def window(centre: NDArray[np.int64], size: int, scale: float) -> NDArray[np.int64]:

@@ -36,7 +36,7 @@ SHARD_BYTES = 32_000_000
 """Uncompressed size aimed at for a shard."""
 
 _ABSENT = 2**64 - 1
-_OPEN_FILES = 128
+_OPEN_FILES = 64
 _CRC = 4
 _AXES = ("cell", "stain", "y", "x")
 
@@ -153,6 +153,7 @@ class CellArray:
         self.per_shard = per_shard
         self._cell_bytes = int(np.prod(shape[1:])) * dtype.itemsize
         self._shards: OrderedDict[int, _Shard] = OrderedDict()
+        self._indexes: dict[int, NDArray[np.uint64]] = {}
         self._lock = threading.Lock()
 
     def read(
@@ -221,8 +222,10 @@ class CellArray:
             if shard is not None:
                 self._shards.move_to_end(number)
                 return shard
-        shard = _Shard(self.folder / shard_name(number, len(self.shape)), self.per_shard)
+        path = self.folder / shard_name(number, len(self.shape))
+        shard = _Shard(path, self.per_shard, self._indexes.get(number))
         with self._lock:
+            self._indexes[number] = shard.index
             self._shards[number] = shard
             while len(self._shards) > _OPEN_FILES:
                 self._shards.popitem(last=False)
@@ -240,18 +243,18 @@ class CellArray:
 
 
 class _Shard:
-    """An open shard file and its index."""
+    """An open shard file and its index: first byte and length of each cell."""
 
-    def __init__(self, path: Path, per_shard: int) -> None:
+    def __init__(self, path: Path, per_shard: int, index: NDArray[np.uint64] | None) -> None:
         self._file = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
         self._lock = threading.Lock()
         length = per_shard * 16 + _CRC
         size = os.fstat(self._file).st_size
         if size < length:
             raise ValueError("the file is shorter than its index")
-        index = np.frombuffer(_opened(self._read(size - length, length), "the index"), "<u8")
-        self._offsets: list[int] = index[0::2].tolist()
-        self._lengths: list[int] = index[1::2].tolist()
+        if index is None:
+            index = np.frombuffer(_opened(self._read(size - length, length), "the index"), "<u8")
+        self.index = index
 
     def __del__(self) -> None:
         if hasattr(self, "_file"):
@@ -259,9 +262,10 @@ class _Shard:
 
     def cell(self, position: int) -> bytes:
         """The compressed bytes of a cell, checked."""
-        if self._offsets[position] == _ABSENT:
+        offset, length = int(self.index[2 * position]), int(self.index[2 * position + 1])
+        if offset == _ABSENT:
             raise ValueError("the cell is missing from its shard")
-        return _opened(self._read(self._offsets[position], self._lengths[position]), "a cell")
+        return _opened(self._read(offset, length), "a cell")
 
     def _read(self, offset: int, length: int) -> bytes:
         if hasattr(os, "pread"):
