@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from napari_apollo.measure.field import measure_field as measure_field
     from napari_apollo.measure.points import find_foci as find_foci
     from napari_apollo.measure.points import store_foci as store_foci
+    from napari_apollo.measure.reduction import ReduceConfig as ReduceConfig
+    from napari_apollo.measure.reduction import reduce_features as reduce_features
     from napari_apollo.measure.store import measure as measure
 
 _HOMES = {
@@ -22,10 +24,20 @@ _HOMES = {
     "MeasureConfig": "napari_apollo.measure.config",
     "measure_field": "napari_apollo.measure.field",
     "find_foci": "napari_apollo.measure.points",
+    "ReduceConfig": "napari_apollo.measure.reduction",
+    "reduce_features": "napari_apollo.measure.reduction",
     "store_foci": "napari_apollo.measure.points",
 }
 
-__all__ = ["MeasureConfig", "find_foci", "measure", "measure_field", "store_foci"]
+__all__ = [
+    "MeasureConfig",
+    "ReduceConfig",
+    "find_foci",
+    "measure",
+    "measure_field",
+    "reduce_features",
+    "store_foci",
+]
 
 
 def __getattr__(name: str) -> Any:
