@@ -35,7 +35,7 @@ def test_every_column_is_defined_and_has_a_name_of_its_own(stains):
 def test_every_family_can_be_chosen_and_is_on_the_page():
     assert {*FAMILIES, "neighbours"} - {"compat"} == set(ALL_FAMILIES)
     text = features_page()
-    for name in (*ALL_FAMILIES, "compat"):
+    for name in (*ALL_FAMILIES, "volume", "compat"):
         assert f"\n## {name}\n" in text
 
 

@@ -18,12 +18,14 @@ if TYPE_CHECKING:
     from napari_apollo.measure.reduction import ReduceConfig as ReduceConfig
     from napari_apollo.measure.reduction import reduce_features as reduce_features
     from napari_apollo.measure.store import measure as measure
+    from napari_apollo.measure.volume import measure_stack as measure_stack
 
 _HOMES = {
     "measure": "napari_apollo.measure.store",
     "MeasureConfig": "napari_apollo.measure.config",
     "measure_field": "napari_apollo.measure.field",
     "find_foci": "napari_apollo.measure.points",
+    "measure_stack": "napari_apollo.measure.volume",
     "ReduceConfig": "napari_apollo.measure.reduction",
     "reduce_features": "napari_apollo.measure.reduction",
     "store_foci": "napari_apollo.measure.points",
@@ -35,6 +37,7 @@ __all__ = [
     "find_foci",
     "measure",
     "measure_field",
+    "measure_stack",
     "reduce_features",
     "store_foci",
 ]

@@ -16,6 +16,7 @@ from napari_apollo.measure.config import MeasureConfig
 from napari_apollo.measure.engine import FAMILIES
 from napari_apollo.measure.reasons import Reason
 from napari_apollo.measure.registry import Column, Context
+from napari_apollo.measure.volume import columns_of_stack
 from napari_apollo.storage import whole_file
 
 _ANCHOR, _FIRST, _SECOND = "DAPI", "gammaH2AX", "lamin"
@@ -69,6 +70,8 @@ def features_page() -> str:
             parts.append(_table(family.columns(context)))
     parts.append(f"\n## neighbours\n\n{neighbours.SUMMARY}\n")
     parts.append(_table(neighbours.COLUMNS))
+    parts.append("\n## volume\n\nStacks with masks in three dimensions, by `measure_stack`.\n")
+    parts.append(_table(columns_of_stack(context)))
     parts.append("\n## compat\n" + _COMPAT)
     parts.append(_table(FAMILIES["compat"].columns(context)))
     parts.append("\n## Reasons\n\n")

@@ -26,11 +26,11 @@ class ReduceConfig(OperationConfig):
     """Settings of reducing features."""
 
     rule: Literal["robust", "paper"] = "robust"
-    """``robust`` scales by donor and groups by absolute correlation; ``paper`` is the published rule: z-scores
-    over all cells, missing values as zeros, positive correlations only, features without a partner left out."""
+    """``robust`` scales by donor and groups by absolute correlation; ``paper`` is the published rule:
+    z-scores over all cells, missing values as zeros, positive correlations, lone features left out."""
 
     correlation: Annotated[float, Field(gt=0, lt=1)] = 0.9
-    """Features that correlate more than this are one group; in the paper 0.7 for chromatin, 0.8 for proteins."""
+    """Features that correlate more than this are one group; in the paper 0.7 (chromatin), 0.8 (protein)."""
 
     max_missing: Annotated[float, Field(ge=0, le=1)] = 0.2
     """Features missing in a larger share of the cells are dropped."""
