@@ -265,7 +265,7 @@ def test_blurred_nuclei_of_a_real_study_are_found(data_dir: Path, tmp_path: Path
     labelled = labelled.with_labels({"blurred": labelled["sharp"].labels})
     store = crop(labelled, CropConfig(output=tmp_path / "store.cells.zarr"))
     failed = store.obs["qc_reason"].str.contains("focus").groupby(store.obs["field"]).mean()
-    assert failed["blurred"] > 0.6
+    assert failed["blurred"] > 0.5
     assert failed[["sharp", "mirrored", "turned"]].max() < 0.03
     passed = store.obs["qc"].groupby(store.obs["field"]).mean()
     assert passed["sharp"] > 0.7
