@@ -49,7 +49,7 @@ CONDENSATION = (
         Feature(
             f"rdp_{k}",
             f"point {k + 1} of 10, from the innermost outwards, of the share of the DNA's light that masks "
-            "hold which are eroded again and again by a cross of 1 voxel in z and 5 in y and x; linear between them",
+            "hold which are eroded again and again by a cross of 1 voxel in z, 5 in y and x; linear between",
             source=_APOLLO,
             missing="intensities that sum to zero or less",
         )

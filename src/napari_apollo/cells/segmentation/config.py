@@ -17,7 +17,7 @@ class SegmentConfig(OperationConfig):
 
     output: Path = Path("segmentation")
     """Folder to write to: label images under labels/, and study.csv that names them."""
-    engine: Literal["nuclei", "threshold", "labels"] = "threshold"
+    engine: Literal["nuclei", "threshold", "labels"] = "nuclei"
     """How nuclei are found: nuclei (a small network trained on annotated nuclei), threshold (local contrast
     and shape) or labels (take the label images that the study names)."""
     stain: str | None = None

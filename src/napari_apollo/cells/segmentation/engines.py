@@ -79,8 +79,15 @@ class NucleusEngine(Protocol):
         ...
 
 
-def get_engine(name: str) -> NucleusEngine:
+def get_engine(name: str, threads: int = 1) -> NucleusEngine:
     """Engine by name.
+
+    Parameters
+    ----------
+    name
+        One of ``engine_names()``.
+    threads
+        Threads that it may use; they never change what it sees.
 
     Raises
     ------
@@ -89,7 +96,7 @@ def get_engine(name: str) -> NucleusEngine:
     """
     if name not in _ENGINES:
         raise ConfigError(f"There is no segmentation engine {name!r}; there are {', '.join(engine_names())}.")
-    return _ENGINES[name]()
+    return _ENGINES[name](threads)
 
 
 def engine_names() -> tuple[str, ...]:
@@ -97,16 +104,16 @@ def engine_names() -> tuple[str, ...]:
     return tuple(_ENGINES)
 
 
-def _threshold() -> NucleusEngine:
+def _threshold(threads: int) -> NucleusEngine:
     from napari_apollo.cells.segmentation.threshold import ThresholdEngine
 
     return ThresholdEngine()
 
 
-def _nuclei() -> NucleusEngine:
+def _nuclei(threads: int) -> NucleusEngine:
     from napari_apollo.cells.segmentation.nuclei import NucleiEngine
 
-    return NucleiEngine()
+    return NucleiEngine(threads)
 
 
-_ENGINES: dict[str, Callable[[], NucleusEngine]] = {"nuclei": _nuclei, "threshold": _threshold}
+_ENGINES: dict[str, Callable[[int], NucleusEngine]] = {"nuclei": _nuclei, "threshold": _threshold}

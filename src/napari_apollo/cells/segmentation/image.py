@@ -13,6 +13,7 @@ from napari_apollo.cells.segmentation.tiles import segment_tile, tile_boxes, til
 from napari_apollo.cells.segmentation.work import WorkField
 from napari_apollo.errors import ConfigError, DataError
 from napari_apollo.progress import ShouldStop, never, stop_if_asked
+from napari_apollo.tasks import available_cores
 
 
 def segment_image(
@@ -31,7 +32,7 @@ def segment_image(
     pixel_size_um
         Size of a pixel in micrometres, one number or (y, x); where known.
     config
-        Settings; ``output``, ``stain``, ``scheduler`` and ``workers`` have no meaning here.
+        Settings; ``output``, ``stain`` and ``scheduler`` have no meaning here.
     should_stop
         Asked between tiles.
 
@@ -58,7 +59,7 @@ def segment_image(
     def read(y: slice, x: slice) -> npt.NDArray[np.generic]:
         return values[y, x]
 
-    engine = get_engine(config.engine)
+    engine = get_engine(config.engine, config.workers or available_cores())
     scale = survey(read, shape, "image", engine, config.diameter_px(pixel, "image"), pixel)
     work = WorkField(read, shape, scale, engine.diameter, "image")
     tiles = []

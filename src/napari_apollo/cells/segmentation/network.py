@@ -7,6 +7,9 @@ and the size of the nucleus. Only code that runs the network imports this module
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import pairwise
 
 import torch
@@ -26,6 +29,28 @@ STRIDE = 2 ** (len(WIDTHS) - 1)
 def compressed(values: Tensor) -> Tensor:
     """Input of the network from normalised intensities: near linear below 1, logarithmic above."""
     return torch.asinh(3 * values.clamp(-1, 50)) / 1.8184464592320668
+
+
+_lock = threading.Lock()
+_inside = 0
+_threads_outside = 1
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Let torch use one thread in this thread of the program, whatever others do; put back afterwards."""
+    global _inside, _threads_outside
+    with _lock:
+        if _inside == 0:
+            _threads_outside = torch.get_num_threads()
+        _inside += 1
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        with _lock:
+            _inside -= 1
+            torch.set_num_threads(_threads_outside)
 
 
 class _Block(nn.Module):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from pathlib import Path
@@ -14,6 +15,7 @@ import numpy.typing as npt
 
 from napari_apollo.cells.segmentation.decode import Decoding, Maps
 from napari_apollo.cells.segmentation.grid import Box, Grid
+from napari_apollo.cells.segmentation.sizing import region_of
 from napari_apollo.cells.segmentation.work import WorkField
 from napari_apollo.errors import ModelDamaged
 
@@ -22,7 +24,8 @@ if TYPE_CHECKING:
 
 WEIGHTS = Path(__file__).with_name("nuclei.safetensors")
 _CORE, _HALO, _MULTIPLE = 448, 32, 8
-_GLANCES, _MOST_SAMPLES = 3, 4
+_GLANCE, _MOST_SAMPLES = 320, 4
+_STEPS, _NEAR = 3, 0.7
 
 
 @dataclass(frozen=True)
@@ -30,9 +33,18 @@ class NucleiEngine:
     """Nuclei as a network sees them.
 
     The network works on blocks of a lattice that begins at the corner of the work grid, each with a fixed
-    margin, one at a time; a block's values therefore do not depend on which tile asks for it.
+    margin, by itself and on one thread (sums are rounded differently on several): a block's values do not
+    depend on which tile asks for it, nor on the number of cores.
+
+    Attributes
+    ----------
+    threads
+        Blocks that are worked on at the same time.
+    weights
+        File of the network's weights.
     """
 
+    threads: int = 1
     weights: Path = WEIGHTS
     name: str = "nuclei"
     diameter: float = 20.0
@@ -44,13 +56,16 @@ class NucleiEngine:
         """See a region of the work grid."""
         foreground = np.zeros(box.shape, np.uint8)
         landing = np.zeros((2, *box.shape), np.int16)
-        for y in range(box.y0 // _CORE * _CORE, box.y1, _CORE):
-            for x in range(box.x0 // _CORE * _CORE, box.x1, _CORE):
-                core = Box(y, min(work.shape[0], y + _CORE), x, min(work.shape[1], x + _CORE))
-                block = work.remembered(core, partial(self._see_core, work))
-                here = core.common(box)
-                foreground[here.within(box)] = block.foreground[here.within(core)]
-                landing[:, *here.within(box)] = block.landing[:, *here.within(core)]
+        cores = [
+            Box(y, min(work.shape[0], y + _CORE), x, min(work.shape[1], x + _CORE))
+            for y in range(box.y0 // _CORE * _CORE, box.y1, _CORE)
+            for x in range(box.x0 // _CORE * _CORE, box.x1, _CORE)
+        ]
+        blocks = work.remembered(cores, partial(self._see_core, work), self.threads)
+        for core, block in zip(cores, blocks, strict=True):
+            here = core.common(box)
+            foreground[here.within(box)] = block.foreground[here.within(core)]
+            landing[:, *here.within(box)] = block.landing[:, *here.within(core)]
         return Maps(foreground, landing)
 
     def _see_core(self, work: WorkField, core: Box) -> Maps:
@@ -64,44 +79,63 @@ class NucleiEngine:
         return Maps(foreground.astype(np.uint8), landing.astype(np.int16))
 
     def sized(self, samples: Sequence[npt.NDArray[np.float32]], diameter: float) -> float:
-        """Diameter that the network reads off the middles of samples, looked at again at the better scale."""
-        for _ in range(_GLANCES):
-            zoom = self.diameter / diameter
-            sizes = [self._glance(sample, zoom) for sample in samples[:_MOST_SAMPLES]]
-            found = np.concatenate(sizes)
-            if found.size < self.diameter**2:
-                break
-            better = float(diameter * 2 ** np.median(found))
-            settled = abs(math.log2(better / diameter)) < 0.1
-            diameter = better
-            if settled:
-                break
-        return diameter
+        """Diameter that the network reads off the middles of samples.
 
-    def _glance(self, sample: npt.NDArray[np.float32], zoom: float) -> npt.NDArray[np.float32]:
-        """Binary logarithm of the size, over the canonical one, at every nucleus pixel of a block."""
-        shape = (int(sample.shape[0]), int(sample.shape[1]))
-        grid = Grid(shape, zoom)
-        sides = [min(_CORE, length // _MULTIPLE * _MULTIPLE) for length in grid.work_shape]
-        if min(sides) == 0:
-            return np.zeros(0, np.float32)
-        y, x = ((length - side) // 2 for length, side in zip(grid.work_shape, sides, strict=True))
-        values = grid.resampled(
-            lambda rows, columns: sample[rows, columns], Box(y, y + sides[0], x, x + sides[1])
-        )
-        seen = self._see(values)
-        return np.asarray(seen[3][seen[0] > 0])
+        What it reads leans towards what the scale suggests, and more so the less there is to see. So it looks
+        at several scales, and the reading counts that changes least from one scale to the next.
+        """
+        tried = diameter * 2 ** np.arange(-_STEPS / 2, _STEPS / 2 + 0.1, 0.5)
+        middles = [partial(self._glance, samples[:_MOST_SAMPLES], float(size)) for size in tried]
+        with ThreadPoolExecutor(self.threads) as pool:
+            glances = list(pool.map(lambda glance: glance(), middles))
+        readings = np.array([glance.reading for glance in glances])
+        shares = np.array([glance.share for glance in glances])
+        best, least = diameter, np.inf
+        for index in range(len(tried) - 1):
+            pair = slice(index, index + 2)
+            change = abs(math.log2(readings[index + 1] / readings[index]))
+            near = np.abs(np.log2(readings[pair] / tried[pair])).max() < _NEAR
+            if near and shares[pair].min() > 0.25 * shares.max() and change < least:
+                best, least = float(np.sqrt(readings[pair].prod())), change
+        return best
+
+    def _glance(self, samples: Sequence[npt.NDArray[np.float32]], diameter: float) -> _Glance:
+        """Look at the middles of samples as if nuclei had a diameter, in pixels of the samples."""
+        zoom = self.diameter / diameter
+        sizes, seen_pixels = [], 0
+        for sample in samples:
+            grid = Grid((int(sample.shape[0]), int(sample.shape[1])), zoom)
+            sides = [min(_GLANCE, length // _MULTIPLE * _MULTIPLE) for length in grid.work_shape]
+            if min(sides) == 0:
+                continue
+            y, x = ((length - side) // 2 for length, side in zip(grid.work_shape, sides, strict=True))
+            box = Box(y, y + sides[0], x, x + sides[1])
+            seen = self._see(grid.resampled(partial(region_of, sample), box))
+            sizes.append(seen[3][seen[0] > 0])
+            seen_pixels += sides[0] * sides[1]
+        found = np.concatenate(sizes) if sizes else np.zeros(0, np.float32)
+        if found.size < self.diameter**2 / 2:
+            return _Glance(diameter, 0.0)
+        return _Glance(diameter * 2 ** float(np.median(found)), found.size / seen_pixels)
 
     def _see(self, values: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         """What the network gives, float32 (4, y, x), for one block."""
         import torch
 
-        from napari_apollo.cells.segmentation.network import compressed
+        from napari_apollo.cells.segmentation.network import compressed, one_thread
 
-        with torch.inference_mode():
+        with one_thread(), torch.inference_mode():
             inputs = compressed(torch.from_numpy(values))[None, None]
             seen = _network(self.weights)(inputs.contiguous(memory_format=torch.channels_last))
             return np.ascontiguousarray(seen[0].numpy())
+
+
+@dataclass(frozen=True)
+class _Glance:
+    """Typical diameter that a look at one scale tells, and the share of nucleus pixels in it."""
+
+    reading: float
+    share: float
 
 
 def _padded(work: WorkField, block: Box) -> npt.NDArray[np.float32]:

@@ -20,7 +20,7 @@ from napari_apollo.errors import DataError, LabelsError
 from napari_apollo.progress import Progress, ShouldStop, Step, never, silent
 from napari_apollo.storage import whole_folder
 from napari_apollo.study import Study
-from napari_apollo.tasks import map_tasks
+from napari_apollo.tasks import available_cores, map_tasks
 
 _log = logging.getLogger(__name__)
 
@@ -105,7 +105,9 @@ def _segmented(
     """Every field with its tiles, when the last of them is done."""
     boxes: list[list[Box]] = [list(_tiles(field, config)) for field in fields]
     total = sum(map(len, boxes))
-    jobs = (TileJob(field, box) for field, own in zip(fields, boxes, strict=True) for box in own)
+    # Few tiles on many cores: each may use several.
+    threads = 1 if config.scheduler else max(1, (config.workers or available_cores()) // max(1, total))
+    jobs = (TileJob(field, box, threads) for field, own in zip(fields, boxes, strict=True) for box in own)
     packed = map_tasks(
         run_tile, jobs, scheduler=config.scheduler, workers=config.workers, should_stop=should_stop
     )

@@ -51,12 +51,12 @@ def estimate_size(samples: Sequence[npt.NDArray[np.float32]], bounds: tuple[floa
     samples
         Images, float32 (y, x), background 0, nuclei about 1.
     bounds
-        Smallest and largest diameter to look for, in pixels of the images. Nothing larger than a third of
-        the images is looked for.
+        Smallest and largest diameter to look for, in pixels of the images. Nothing larger than a quarter
+        of the images is looked for.
     """
-    side = max(min(sample.shape) for sample in samples) / 3
+    side = max(min(sample.shape) for sample in samples) / 4
     largest = max(bounds[0], min(bounds[1], max(16.0, side)))
-    count = 1 + math.ceil(math.log(largest / bounds[0], _RATIO))
+    count = 1 + math.floor(math.log(largest / bounds[0], _RATIO))
     diameters = bounds[0] * _RATIO ** np.arange(count)
     clipped = [np.clip(sample, 0, 1.5) for sample in samples]
     energy = np.array([_energy(clipped, float(diameter)) for diameter in diameters])
@@ -75,7 +75,7 @@ def _energy(samples: Sequence[npt.NDArray[np.float32]], diameter: float) -> floa
     for sample in samples:
         zoom = min(1.0, _COARSE / diameter)
         grid = Grid((int(sample.shape[0]), int(sample.shape[1])), zoom)
-        coarse = grid.resampled(partial(_region, sample), Box(0, grid.work_shape[0], 0, grid.work_shape[1]))
+        coarse = grid.resampled(partial(region_of, sample), Box(0, grid.work_shape[0], 0, grid.work_shape[1]))
         sigma = diameter * zoom / math.sqrt(8)
         response = ndimage.gaussian_filter(coarse, sigma / _RATIO)
         response -= ndimage.gaussian_filter(coarse, sigma * _RATIO)
@@ -83,5 +83,6 @@ def _energy(samples: Sequence[npt.NDArray[np.float32]], diameter: float) -> floa
     return total
 
 
-def _region(values: npt.NDArray[np.float32], y: slice, x: slice) -> npt.NDArray[np.float32]:
+def region_of(values: npt.NDArray[np.float32], y: slice, x: slice) -> npt.NDArray[np.float32]:
+    """Region of an image in memory."""
     return values[y, x]

@@ -43,10 +43,11 @@ class SurveyedField:
 
 @dataclass(frozen=True)
 class TileJob:
-    """A tile to be segmented."""
+    """A tile to be segmented, on so many threads."""
 
     surveyed: SurveyedField
     box: Box
+    threads: int
 
 
 def survey_field(job: FieldJob) -> SurveyedField:
@@ -82,7 +83,7 @@ def run_tile(tile: TileJob) -> PackedTile:
         numbers = local.ravel()[:-1].reshape(labels.shape).astype(np.int32)
         return pack(tile.box, Tile(numbers, present[1:].astype(np.int64)))
     read = _reader(_open(job))
-    engine = get_engine(job.config.engine)
+    engine = get_engine(job.config.engine, tile.threads)
     work = WorkField(read, surveyed.shape, surveyed.scale, engine.diameter, job.where)
     return pack(tile.box, segment_tile(work, tile.box, engine))
 

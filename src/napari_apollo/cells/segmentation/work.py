@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -52,21 +53,27 @@ class WorkField:
         """
         return self._scale.normalised(self.grid.resampled(self._read_checked, box))
 
-    def remembered(self, box: Box, see: Callable[[Box], Any]) -> Any:
-        """What ``see`` makes of a region; made once while the field goes on to be worked on nearby.
+    def remembered(self, boxes: Sequence[Box], see: Callable[[Box], Any], threads: int) -> list[Any]:
+        """What ``see`` makes of regions; made once while the field goes on to be worked on nearby.
 
         Parameters
         ----------
-        box
-            Region of the work grid.
+        boxes
+            Regions of the work grid.
         see
-            Makes of it what only depends on the field; one field is seen in one way.
+            Makes of a region what depends on the field only; one field is seen in one way.
+        threads
+            Regions that are seen at the same time.
         """
-        if box not in self._kept:
-            while len(self._kept) >= _REMEMBERED:
-                self._kept.pop(next(iter(self._kept)))
-            self._kept[box] = see(box)
-        return self._kept[box]
+        missing = [box for box in boxes if box not in self._kept]
+        if threads > 1 and len(missing) > 1:
+            with ThreadPoolExecutor(min(threads, len(missing))) as pool:
+                fresh = dict(zip(missing, pool.map(see, missing), strict=True))
+        else:
+            fresh = {box: see(box) for box in missing}
+        seen = {**self._kept, **fresh}
+        self._kept = dict(list(seen.items())[-_REMEMBERED:])
+        return [seen[box] for box in boxes]
 
     def _read_checked(self, y: slice, x: slice) -> npt.NDArray[np.float32]:
         return checked(self._read(y, x), self._where)
