@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, TypeVar
 
 from napari_apollo.cells import CellStore, CropConfig, SegmentConfig, crop, segment
@@ -51,7 +50,7 @@ class Sample:
     crop_size: int
     expand: float
     divided: bool = False
-    segmentation: Mapping[str, Any] = MappingProxyType({})
+    segmentation: Mapping[str, Any] = field(default_factory=dict)
 
 
 SAMPLES = (
@@ -63,7 +62,7 @@ SAMPLES = (
         expand=3,
         divided=True,
         # Crowded, and partly out of focus: the network takes dim gaps between nuclei for small nuclei.
-        segmentation=MappingProxyType({"engine": "threshold", "diameter": 10.0}),
+        segmentation={"engine": "threshold", "diameter": 10.0},
     ),
     Sample("u2os_wells", "U2OS wells, FKHR", u2os_wells, crop_size=64, expand=12),
 )
