@@ -1,6 +1,6 @@
 """Image encoder and decoder of APOLLO, for crops of any size that can be halved.
 
-The layers are those of Zhang, Shivashankar and Uhler (2026): convolutions of 4 x 4 with stride 2,
+The layers are those of Zhang, Shivashankar and Uhler (2025): convolutions of 4 x 4 with stride 2,
 padding 1 and no bias, LeakyReLU of slope 0.2, BatchNorm in every block but the encoder's first and
 the decoder's last; one linear layer at the bottom; no pooling, no skip, no dropout.
 """

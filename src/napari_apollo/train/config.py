@@ -19,7 +19,7 @@ class TrainConfig(OperationConfig):
     """How a model is trained.
 
     Settings that are not given are those of the preset. The words *reference* and *paper* mean
-    Zhang, Shivashankar and Uhler (Nature Computational Science, 2026).
+    Zhang, Shivashankar and Uhler (Nature Computational Science, 2025).
     """
 
     output: Path = Path("apollo.run")

@@ -3,7 +3,7 @@
 Step 1 has no encoders. Each cell owns a shared vector and one for each modality; they are moved by
 gradient descent together with the decoders, under noise of unit variance and a small penalty. Step 2
 freezes both and trains encoders to give the vectors that the cells have. After Zhang, Shivashankar and
-Uhler (Nature Computational Science, 2026); every number is a setting, and the preset ``paper`` holds
+Uhler (Nature Computational Science, 2025); every number is a setting, and the preset ``paper`` holds
 those of the reference.
 """
 
