@@ -133,11 +133,11 @@ def test_when_memory_runs_out_the_batch_is_halved_and_every_cell_visited(
     visited: list[int] = []
     step = stage.step
 
-    def limited(self: object, batch, scale: float) -> torch.Tensor:
+    def limited(self: object, batch, scale: float, done: float) -> torch.Tensor:
         if len(batch.cells) > 10 and len(visited) >= 32:
             raise torch.OutOfMemoryError("CUDA out of memory")
         visited.extend(batch.cells.tolist())
-        return step(self, batch, scale)
+        return step(self, batch, scale, done)
 
     monkeypatch.setattr(stage, "step", limited)
     steps: list[Step] = []
@@ -151,7 +151,7 @@ def test_when_memory_runs_out_the_batch_is_halved_and_every_cell_visited(
 def test_memory_that_never_suffices_ends_in_words(
     make_store: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def never_enough(self: object, batch: object, scale: float) -> torch.Tensor:
+    def never_enough(self: object, batch: object, scale: float, done: float) -> torch.Tensor:
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     monkeypatch.setattr(LatentStage, "step", never_enough)

@@ -1,8 +1,6 @@
 """What a representation holds: probes, and scores of separation against known truth."""
 
 from napari_apollo.interpret.goals import Goal, check_goals, table_goals
-from napari_apollo.interpret.probes import ProbeMatrix, block_overlap, probe_matrix
-from napari_apollo.interpret.separability import SeparabilityWarning, separability_warnings
 from napari_apollo.interpret.separation import (
     PAPER_SILHOUETTES,
     SeparationScores,
@@ -10,6 +8,13 @@ from napari_apollo.interpret.separation import (
     separation_scores,
     silhouette,
     silhouette_table,
+)
+from napari_apollo.probes import (
+    ProbeMatrix,
+    SeparabilityWarning,
+    block_overlap,
+    probe_matrix,
+    separability_warnings,
 )
 
 __all__ = [

@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.spatial.distance import cdist
 
 from napari_apollo.errors import DataError
-from napari_apollo.interpret.probes import ProbeMatrix, check_blocks, probe_matrix
+from napari_apollo.probes.matrix import ProbeMatrix, check_blocks, probe_matrix
 
 PAPER_SILHOUETTES = pd.DataFrame(
     {

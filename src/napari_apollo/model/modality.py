@@ -18,6 +18,7 @@ PROTEIN = "protein"
 """Name of the modality that is conditional on the stain: the image of one protein."""
 
 Activation = Literal["sigmoid", "linear"]
+TableBlocks = Literal["plain", "paper"]
 
 
 @dataclass(frozen=True)
@@ -76,6 +77,10 @@ class Architecture:
         Whether encoders give a normal distribution (mean and log variance) instead of a point.
     hidden
         Width of the hidden layers of table networks; 0 where no modality is a table.
+    depth
+        Hidden layers of a table decoder; a table encoder has one less before its branches.
+    table_blocks
+        What a hidden layer is made of: see ``model.tables``.
 
     Raises
     ------
@@ -93,17 +98,33 @@ class Architecture:
     shared_decoders: bool = True
     normal_codes: bool = False
     hidden: int = 0
+    depth: int = 3
+    table_blocks: TableBlocks = "plain"
 
     def __post_init__(self) -> None:
         names = [modality.name for modality in self.modalities]
         if len(set(names)) != len(names) or not names:
             raise ConfigError(f"The modalities {names} need distinct names, and there must be some.")
+        if "shared" in names:
+            raise ConfigError("No modality can be called 'shared': that is the latent of all of them.")
         if self.shared < 1:
             raise ConfigError(f"shared = {self.shared}: the shared latent needs at least one dimension.")
         if any(modality.conditional for modality in self.modalities) and not self.vocabulary:
             raise ConfigError("A modality that is conditional on the stain needs stains in the vocabulary.")
         if any(modality.kind == "image" for modality in self.modalities):
             self._check_images()
+        if any(modality.kind == "table" for modality in self.modalities):
+            self._check_tables()
+
+    def _check_tables(self) -> None:
+        bare = [m.name for m in self.modalities if m.kind == "table" and m.features < 1]
+        if bare:
+            raise ConfigError(f"Table modality {', '.join(bare)} needs at least one feature.")
+        if self.hidden < 1 or self.depth < 2:
+            raise ConfigError(
+                f"hidden = {self.hidden}, depth = {self.depth}: table networks need a width of 1 and a "
+                "depth of 2, or more."
+            )
 
     def _check_images(self) -> None:
         if not self.widths:

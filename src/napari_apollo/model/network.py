@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple, Protocol
 
 import torch
@@ -10,6 +11,10 @@ from torch import Tensor, nn
 from napari_apollo.errors import ConfigError
 from napari_apollo.model.images import ImageDecoder, ImageEncoder, StainEmbedding
 from napari_apollo.model.modality import Architecture, Modality
+from napari_apollo.model.tables import TableDecoder, TableEncoder
+
+LOG_VARIANCE = (-10.0, 4.0)
+"""Bounds of the log variances that encoders may give."""
 
 
 class Encoder(Protocol):
@@ -71,17 +76,65 @@ class Network(nn.Module):
                 self.decoders[modality.name] = _decoder(architecture, modality, length)
             if architecture.shared_decoders or not modality.specific:
                 self.shared_decoders[modality.name] = _decoder(architecture, modality, architecture.shared)
+        if architecture.normal_codes:
+            self.register_buffer("kept_shared", torch.ones(architecture.shared))
+            for modality in architecture.modalities:
+                self.register_buffer(f"kept_{modality.name}", torch.ones(modality.specific))
+
+    @torch.no_grad()
+    def keep(self, shared: Tensor, specific: Mapping[str, Tensor]) -> None:
+        """Close dimensions of the latents for good: encoders give 0 there, decoders are given 0.
+
+        Parameters
+        ----------
+        shared
+            (s,) bool, True for a dimension that stays.
+        specific
+            By modality, (d,) bool.
+
+        Raises
+        ------
+        ConfigError
+            When encoders give points, which have no unused dimensions to find.
+        """
+        if not self.architecture.normal_codes:
+            raise ConfigError("Only a model whose encoders give distributions can close dimensions.")
+        self.kept().mul_(shared)
+        for name, mask in specific.items():
+            self.kept(name).mul_(mask)
+
+    def sizes(self) -> dict[str, int]:
+        """Dimensions in use: of the latent called ``shared``, and of each modality's own."""
+        architecture = self.architecture
+        if not architecture.normal_codes:
+            own = {modality.name: modality.specific for modality in architecture.modalities}
+            return {"shared": architecture.shared, **own}
+        names = [modality.name for modality in architecture.modalities]
+        return {
+            "shared": int(self.kept().sum()),
+            **{name: int(self.kept(name).sum()) for name in names},
+        }
+
+    def kept(self, name: str = "shared") -> Tensor:
+        """1 for every dimension of the shared, or of a modality's own latent, that is in use, else 0."""
+        return self.get_buffer(f"kept_{name}")
 
     def encode(self, modality: str, values: Tensor, stain: Tensor | None) -> Code:
         """Latents of measured values (n, ...) of one modality; ``stain`` (n,) int64."""
         shared, specific = self.encoders[modality](values, stain)
         if not self.architecture.normal_codes:
             return Code(shared, specific)
-        mean, log_variance = shared.chunk(2, dim=1)
+        mean, log_variance = self._normal(shared, self.kept())
         if specific is None:
             return Code(mean, None, log_variance)
-        specific_mean, specific_log_variance = specific.chunk(2, dim=1)
-        return Code(mean, specific_mean, log_variance, specific_log_variance)
+        own_mean, own_log_variance = self._normal(specific, self.kept(modality))
+        return Code(mean, own_mean, log_variance, own_log_variance)
+
+    @staticmethod
+    def _normal(code: Tensor, kept: Tensor) -> tuple[Tensor, Tensor]:
+        mean, log_variance = code.chunk(2, dim=1)
+        # Where nothing is kept, the standard normal: nothing is known.
+        return mean * kept, log_variance.clamp(*LOG_VARIANCE) * kept
 
     def decode(self, modality: str, shared: Tensor, specific: Tensor | None, stain: Tensor | None) -> Tensor:
         """Values before the activation.
@@ -100,6 +153,9 @@ class Network(nn.Module):
             (n,) int64; needed by a conditional modality alone.
         """
         condition = self._condition(modality, stain)
+        if self.architecture.normal_codes:
+            shared = shared * self.kept()
+            specific = None if specific is None else specific * self.kept(modality)
         if specific is None and modality in self.shared_decoders:
             return self.shared_decoders[modality](shared, condition)
         length = self.architecture.modality(modality).specific
@@ -128,12 +184,10 @@ class Network(nn.Module):
 
 
 def _encoder(architecture: Architecture, modality: Modality) -> nn.Module:
-    if modality.kind == "image":
-        return ImageEncoder(architecture, modality)
-    raise ConfigError(f"Modality {modality.name!r} is of kind {modality.kind!r}, which has no networks yet.")
+    kind = ImageEncoder if modality.kind == "image" else TableEncoder
+    return kind(architecture, modality)
 
 
 def _decoder(architecture: Architecture, modality: Modality, latent: int) -> nn.Module:
-    if modality.kind == "image":
-        return ImageDecoder(architecture, modality, latent)
-    raise ConfigError(f"Modality {modality.name!r} is of kind {modality.kind!r}, which has no networks yet.")
+    kind = ImageDecoder if modality.kind == "image" else TableDecoder
+    return kind(architecture, modality, latent)

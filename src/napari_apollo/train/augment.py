@@ -36,7 +36,7 @@ def turn(batch: Batch) -> tuple[Batch, Tensor]:
         else view
         for name, view in batch.views.items()
     }
-    return Batch(batch.cells, views), symmetry == 0
+    return replace(batch, views=views), symmetry == 0
 
 
 def turned(values: Tensor, symmetry: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ import torch
 
 from napari_apollo.model.modality import CHROMATIN, PROTEIN, Architecture, Modality, paper_widths
 from napari_apollo.model.network import Network
+from napari_apollo.train.objectives import normal_codes
 from napari_apollo.train.sampling import step_seed
 
 _BUILD = 2**31 - 1  # the "stage" whose random numbers make the start weights
@@ -42,6 +43,7 @@ def image_architecture(settings: Any, vocabulary: tuple[str, ...], crop_size: in
         widths=paper_widths(crop_size, settings.width, settings.head),
         specific_maps=settings.specific_maps,
         shared_decoders=settings.shared_decoders,
+        normal_codes=normal_codes(settings.objective),
     )
 
 

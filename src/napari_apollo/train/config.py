@@ -28,12 +28,13 @@ class TrainConfig(OperationConfig):
     overwrite: bool = False
     """Replace a run folder that exists."""
 
-    preset: Literal["small", "paper"] = "small"
+    preset: Literal["small", "paper", "agreement"] = "small"
     """Where settings that are not given come from: 'small' suits crops of 32 to 64 pixels on a
-    processor, 'paper' is the reference's image model."""
+    processor, 'agreement' is the same by that objective, 'paper' is the reference's image model."""
 
-    objective: Literal["two-step"] = _small("objective")
-    """What is made smaller: 'two-step' optimises latents and decoders, then trains encoders."""
+    objective: Literal["two-step", "agreement"] = _small("objective")
+    """What is made smaller: 'two-step', the paper's, optimises latents and decoders, then trains
+    encoders; 'agreement' keeps in the shared latent only what every modality would have said."""
 
     device: str = "auto"
     """Where to compute: auto, cpu, cuda or mps (Apple). Auto takes a GPU where there is one."""
@@ -135,6 +136,32 @@ class TrainConfig(OperationConfig):
     turn_cells: bool = _small("turn_cells")
     """Step 2: rotate and flip half of the cells at random; needs a reconstruction weight, as the
     latents of step 1 belong to the cells as they lay."""
+
+    beta: float = _small("beta", ge=0)
+    """Agreement: price of a nat of stored information, in units of the reconstruction loss."""
+
+    gamma: float = _small("gamma", ge=0)
+    """Agreement: how much dearer a nat of shared information is that a modality does not confirm."""
+
+    eta: float = _small("eta", ge=0)
+    """Agreement: weight of the dependence between shared and specific latents (HSIC, from 0 to 1);
+    it comes in between 35 % and 65 % of the first step."""
+
+    opening: float = _small("opening", ge=1, le=1e4)
+    """Agreement: how many times dearer specific information is at first, so that what is shared is
+    found first; it falls to the price between 5 % and 35 % of the first step."""
+
+    shared_cost: float = _small("shared_cost", ge=0, le=1)
+    """Agreement: price of shared information that all modalities confirm, as a part of 'beta'."""
+
+    cross_weight: float = _small("cross_weight", ge=0)
+    """Agreement: weight of predicting each modality from the shared code of every other one."""
+
+    product_weight: float = _small("product_weight", ge=0)
+    """Agreement: weight of rebuilding each modality from the product of all encoders."""
+
+    unused_below: float = _small("unused_below", ge=0)
+    """Agreement: latent dimensions that hold fewer nats a cell are closed after the first step."""
 
     memory_gb: float = Field(default=0, ge=0)
     """Crops are kept on the device up to this many GB, and read from the store batch by batch where

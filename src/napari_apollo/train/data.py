@@ -9,7 +9,8 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -51,10 +52,28 @@ class Batch:
         (b,) int64, rows of the shared latents.
     views
         By modality; a modality that none of the cells has is absent.
+    positions
+        By modality, what ``View.cell`` holds, on the processor.
     """
 
     cells: Tensor
     views: dict[str, View]
+    positions: dict[str, np.ndarray] = field(default_factory=dict)
+
+    def pairs(self, first: str, second: str) -> tuple[Tensor, Tensor]:
+        """Values of two modalities that belong to one cell: all combinations, as positions in the views.
+
+        Each (q,) int64, on the device, made without waiting for it; in the order of the cells.
+        """
+        own, other = self.positions[first], self.positions[second]
+        # Both are in ascending order: rows of a cell lie side by side.
+        start, end = np.searchsorted(other, own, "left"), np.searchsorted(other, own, "right")
+        counts = end - start
+        left = np.repeat(np.arange(len(own)), counts)
+        within = np.arange(len(left)) - np.repeat(np.cumsum(counts) - counts, counts)
+        right = np.repeat(start, counts) + within
+        device = self.cells.device
+        return tuple(torch.from_numpy(side).to(device, non_blocking=True) for side in (left, right))
 
 
 class Crops:
@@ -116,8 +135,68 @@ class Crops:
     def take(self, rows: Tensor) -> Tensor:
         """Values (n, 1, y, x) of resident rows (n,) int64."""
         assert self._resident is not None
-        crops, low, span = (part.index_select(0, rows) for part in self._resident)
-        return to_values(crops, low, span)
+        return self.finish(*(part.index_select(0, rows) for part in self._resident))
+
+    @staticmethod
+    def finish(*parts: Tensor) -> Tensor:
+        """Values (n, 1, y, x) of what ``fetch`` gave, once it is on the device."""
+        return to_values(*parts)
+
+
+class Vectors:
+    """Feature vectors of one modality, in memory; the table's counterpart of ``Crops``.
+
+    Parameters
+    ----------
+    values
+        (m, feature) float, used as they are.
+    """
+
+    dtype = np.dtype(np.float32)
+
+    def __init__(self, values: np.ndarray) -> None:
+        self._values = torch.from_numpy(np.array(values, np.float32))
+        self._resident: Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def to_device(self, device: torch.device) -> None:
+        """Bring all vectors onto the device."""
+        self._resident = self._values.to(device)
+
+    @property
+    def resident(self) -> bool:
+        """Whether all vectors lie on the device."""
+        return self._resident is not None
+
+    def fetch(self, rows: np.ndarray) -> tuple[Tensor, ...]:
+        """Vectors of rows, on the processor."""
+        return (self._values[torch.from_numpy(rows)],)
+
+    def take(self, rows: Tensor) -> Tensor:
+        """Vectors (n, feature) of resident rows (n,) int64."""
+        assert self._resident is not None
+        return self._resident.index_select(0, rows)
+
+    @staticmethod
+    def finish(*parts: Tensor) -> Tensor:
+        """Vectors of what ``fetch`` gave, once it is on the device."""
+        return parts[0]
+
+
+class Values(Protocol):
+    """The values of one modality, whatever they are."""
+
+    dtype: np.dtype
+
+    def __len__(self) -> int: ...
+    def to_device(self, device: torch.device) -> None: ...
+    @property
+    def resident(self) -> bool: ...
+    def fetch(self, rows: np.ndarray) -> tuple[Tensor, ...]: ...
+    def take(self, rows: Tensor) -> Tensor: ...
+    def finish(self, *parts: Tensor) -> Tensor: ...
 
 
 def to_values(crops: Tensor, low: Tensor, span: Tensor) -> Tensor:
@@ -152,7 +231,7 @@ class Observed:
         (m,) int64, index in the vocabulary (0 where the modality is unconditional).
     """
 
-    crops: Crops
+    crops: Values
     rows: np.ndarray
     stain: np.ndarray
 
@@ -190,7 +269,7 @@ class CellData:
         )
 
     def crop_shape(self, modality: str) -> tuple[int, ...]:
-        """Shape of one crop."""
+        """Shape of one crop, or of one vector."""
         return self.observed[modality].crops.fetch(np.zeros(1, np.int64))[0].shape[1:]
 
     def to_device(self) -> None:
@@ -215,12 +294,12 @@ class CellData:
         return selection
 
     def _resident_batch(self, cells: np.ndarray) -> Batch:
-        views = {}
-        for name, (rows, position) in self._selection(cells).items():
+        views, selection = {}, self._selection(cells)
+        for name, (rows, position) in selection.items():
             row = self._tensor(rows)
             stain = self._tensor(self.observed[name].stain[rows])
             views[name] = View(self.observed[name].crops.take(row), stain, self._tensor(position), row)
-        return Batch(self._tensor(cells), views)
+        return Batch(self._tensor(cells), views, _positions(selection))
 
     def _streamed(self, plan: Sequence[np.ndarray]) -> Iterator[Batch]:
         def read(cells: np.ndarray) -> tuple[np.ndarray, dict]:
@@ -232,13 +311,18 @@ class CellData:
         for cells, parts in _read_ahead(read, plan, READ_AHEAD):
             views = {}
             for name, (rows, position, fetched) in parts.items():
-                values = to_values(*(part.to(self.device, non_blocking=True) for part in fetched))
+                own = self.observed[name].crops
+                values = own.finish(*(part.to(self.device, non_blocking=True) for part in fetched))
                 stain = self._tensor(self.observed[name].stain[rows])
                 views[name] = View(values, stain, self._tensor(position), self._tensor(rows))
-            yield Batch(self._tensor(cells), views)
+            yield Batch(self._tensor(cells), views, _positions(parts))
 
     def _tensor(self, values: np.ndarray) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(values, np.int64)).to(self.device, non_blocking=True)
+
+
+def _positions(selection: Mapping[str, tuple]) -> dict[str, np.ndarray]:
+    return {name: parts[1] for name, parts in selection.items()}
 
 
 def _read_ahead(

@@ -232,7 +232,7 @@ class Loop:
             # batch was halved, and after the run was resumed.
             torch.manual_seed(step_seed(settings.seed, at.stage, at.epoch, at.done))
             done = (at.epoch + at.done / len(order)) / stage.epochs
-            losses.append(stage.step(batch, _rate_scale(settings.schedule, done)))
+            losses.append(stage.step(batch, _rate_scale(settings.schedule, done), done))
             visited.append(cells)
             self.position = replace(at, done=min(len(order), at.done + len(cells)))
             if self.position.done < len(order) and self.keeper.due():

@@ -1,7 +1,7 @@
 """Sets of settings that belong together; plain values, so that nothing but Python is needed to read them.
 
-``paper`` is the reference's image model (section 1.1, 2.1, 3 and 4 of the facts on it). ``small`` is for
-crops of 32 to 64 pixels on a processor.
+``paper`` is the reference's image model (section 1.1, 2.1, 3 and 4 of the facts on it). ``small`` and
+``agreement`` are for crops of 32 to 64 pixels on a processor, by the one objective and by the other.
 """
 
 from __future__ import annotations
@@ -36,6 +36,14 @@ PAPER: dict[str, Any] = {
     "reconstruction_weight": 0.0,
     "tune_decoders": False,
     "turn_cells": False,
+    "beta": 1e-4,
+    "gamma": 1.0,
+    "eta": 0.0,
+    "opening": 1.0,
+    "shared_cost": 0.1,
+    "cross_weight": 1.0,
+    "product_weight": 1.0,
+    "unused_below": 0.02,
 }
 
 SMALL: dict[str, Any] = {
@@ -63,4 +71,17 @@ SMALL: dict[str, Any] = {
     "turn_cells": True,
 }
 
-PRESETS: dict[str, dict[str, Any]] = {"small": SMALL, "paper": PAPER}
+AGREEMENT: dict[str, Any] = {
+    **SMALL,
+    "objective": "agreement",
+    "loss": "mae",
+    "decoder_rate": 2e-3,
+    "encoder_rate": 2e-3,
+    "latent_rate": 2e-2,
+    "latent_epochs": 15,
+    "latent_patience": 0,
+    "encoder_epochs": 20,
+    "regression_weight": 0.1,
+}
+
+PRESETS: dict[str, dict[str, Any]] = {"small": SMALL, "paper": PAPER, "agreement": AGREEMENT}

@@ -30,8 +30,12 @@ class Stage(Protocol):
     def prepare(self) -> None:
         """Set training and evaluation modes; called at the start and after each validation."""
 
-    def step(self, batch: Batch, rate_scale: float) -> Tensor:
-        """Learn from one batch; the losses (k,), detached, on the device."""
+    def step(self, batch: Batch, rate_scale: float, done: float = 0.0) -> Tensor:
+        """Learn from one batch; the losses (k,), detached, on the device.
+
+        ``rate_scale`` is a factor on learning rates; ``done`` the part of the stage's epochs that lies
+        behind, for objectives whose weights change on the way.
+        """
 
     def validate(self, batches: Iterable[Batch]) -> dict[str, float]:
         """Losses on cells that are not learnt from; ``criterion`` is the one that counts."""
@@ -49,6 +53,8 @@ class Objective(Protocol):
     name: ClassVar[str]
     one_protein: ClassVar[bool]
     """Whether a cell is trained with one of its proteins instead of all."""
+    normal_codes: ClassVar[bool]
+    """Whether encoders are to give distributions."""
     stages: Sequence[Stage]
 
 
@@ -71,6 +77,11 @@ def get_objective(name: str, network: Network, data: CellData, settings: Any) ->
 def one_protein(name: str) -> bool:
     """Whether the objective of that name trains a cell with one of its proteins."""
     return bool(_find(name).one_protein)
+
+
+def normal_codes(name: str) -> bool:
+    """Whether the objective of that name wants encoders that give distributions."""
+    return bool(_find(name).normal_codes)
 
 
 def _find(name: str) -> Any:
@@ -128,3 +139,14 @@ def load_adam(
             optimiser.state[parameter][name] = value.to(device, copy=True)
         else:  # in the memory layout of the parameter
             optimiser.state[parameter][name] = torch.empty_like(parameter).copy_(value).detach()
+
+
+def prefixed(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Tensors under the names ``prefix.name``."""
+    return {f"{prefix}.{name}": value for name, value in tensors.items()}
+
+
+def under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Those tensors that ``prefixed`` named so, under their own names."""
+    start = f"{prefix}."
+    return {name.removeprefix(start): value for name, value in tensors.items() if name.startswith(start)}

@@ -24,8 +24,11 @@ from napari_apollo.train.objectives.base import (
     adam,
     adam_tensors,
     load_adam,
+    prefixed,
     reconstruction_loss,
+    under,
 )
+from napari_apollo.train.objectives.inference import decoded_losses, validation_losses
 
 
 class TwoStepSettings(Protocol):
@@ -78,6 +81,7 @@ class TwoStep:
 
     name: ClassVar[str] = "two-step"
     one_protein: ClassVar[bool] = True
+    normal_codes: ClassVar[bool] = False
 
     def __init__(self, network: Network, data: CellData, settings: TwoStepSettings) -> None:
         def table(rows: int, length: int) -> LatentTable:
@@ -139,7 +143,7 @@ class LatentStage:
         for parameter in self.network_parameters:
             parameter.requires_grad_(True)
 
-    def step(self, batch: Batch, rate_scale: float) -> Tensor:
+    def step(self, batch: Batch, rate_scale: float, done: float = 0.0) -> Tensor:
         """One step of all optimisers on the summed loss."""
         shared = self._shared.gather(batch.cells)
         specific = {
@@ -189,21 +193,21 @@ class LatentStage:
     def tensors(self) -> dict[str, Tensor]:
         """Latents with their moments, and the decoders' optimiser."""
         return {
-            **_prefixed("shared", self._shared.tensors()),
+            **prefixed("shared", self._shared.tensors()),
             **{
                 key: value
                 for name, table in self._specific.items()
-                for key, value in _prefixed(f"specific.{name}", table.tensors()).items()
+                for key, value in prefixed(f"specific.{name}", table.tensors()).items()
             },
-            **_prefixed("adam", adam_tensors(self._optimiser, self.network_parameters)),
+            **prefixed("adam", adam_tensors(self._optimiser, self.network_parameters)),
         }
 
     def load(self, tensors: Mapping[str, Tensor]) -> None:
         """Go on from what ``tensors`` gave."""
-        self._shared.load(_under("shared", tensors))
+        self._shared.load(under("shared", tensors))
         for name, table in self._specific.items():
-            table.load(_under(f"specific.{name}", tensors))
-        load_adam(self._optimiser, self.network_parameters, _under("adam", tensors))
+            table.load(under(f"specific.{name}", tensors))
+        load_adam(self._optimiser, self.network_parameters, under("adam", tensors))
 
 
 class EncoderStage:
@@ -257,7 +261,7 @@ class EncoderStage:
             self._network.decoders.train()
             self._network.shared_decoders.train()
 
-    def step(self, batch: Batch, rate_scale: float) -> Tensor:
+    def step(self, batch: Batch, rate_scale: float, done: float = 0.0) -> Tensor:
         """One step of the encoders' optimiser."""
         settings = self._settings
         kept = torch.ones_like(batch.cells, dtype=torch.bool)
@@ -274,7 +278,7 @@ class EncoderStage:
                 loss = loss + _regression(code.specific, target, weight)
             regressions.append(settings.regression_weight * loss)
             if self._reconstructs:
-                parts = self._decoded(batch, name, code.shared, code.specific)
+                parts = decoded_losses(self._network, batch, name, code.shared, code.specific, settings.loss)
                 decoded.append(settings.reconstruction_weight * torch.stack(list(parts.values())).sum())
         total = torch.stack([*regressions, *decoded]).sum()
         for group, rate in zip(self._optimiser.param_groups, self._rates, strict=True):
@@ -284,53 +288,16 @@ class EncoderStage:
         self._optimiser.step()
         return torch.stack([total, *regressions, *decoded]).detach()
 
-    def _decoded(self, batch: Batch, name: str, shared: Tensor, specific: Tensor | None) -> dict[str, Tensor]:
-        """Losses of everything that one modality's latents decode to.
-
-        Views of a batch hold its cells in the same order, one value a cell, so that the latent of
-        one modality stands beside the value of another.
-        """
-        network, loss = self._network, self._settings.loss
-        view = batch.views[name]
-        losses = {}
-        if specific is not None:
-            decoded = network.decode(name, shared, specific, view.stain)
-            losses["full"] = reconstruction_loss(network, name, decoded, view.values, loss)
-        for other in network.shared_decoders:
-            target = batch.views[other]
-            decoded = network.decode(other, shared, None, target.stain)
-            key = "shared" if other == name else f"to_{other}"
-            losses[key] = reconstruction_loss(network, other, decoded, target.values, loss)
-        return losses
-
-    @torch.no_grad()
     def validate(self, batches: Iterable[Batch]) -> dict[str, float]:
-        """Reconstruction of validation cells through the encoders, by the training loss.
-
-        ``criterion`` adds, over the modalities, the loss of the full reconstruction and, where there
-        are shared-only decoders, of the prediction of each modality from every other one.
-        """
-        self._network.eval()
-        sums: dict[str, Tensor] = {}
-        cells = 0
-        for batch in batches:
-            cells += len(batch.cells)
-            for name, view in batch.views.items():
-                code = self._network.encode(name, view.values, view.stain)
-                for key, loss in self._decoded(batch, name, code.shared, code.specific).items():
-                    key = f"{name}_{key}"
-                    sums[key] = sums.get(key, torch.zeros_like(loss)) + loss * len(batch.cells)
-        means = {key: float(value) / cells for key, value in sums.items()}
-        # What the shared latent makes of its own modality counts only where nothing else makes it.
-        aside = {f"{name}_shared" for name in self._network.decoders}
-        return {**means, "criterion": sum(value for key, value in means.items() if key not in aside)}
+        """Reconstruction of validation cells through the encoders, by the training loss."""
+        return validation_losses(self._network, batches, self._settings.loss)
 
     def tensors(self) -> dict[str, Tensor]:
         """The optimiser, and the vectors that are regressed on."""
         return {
             "shared": self._shared.values,
             **{f"specific.{name}": table.values for name, table in self._specific.items()},
-            **_prefixed("adam", adam_tensors(self._optimiser, self.network_parameters)),
+            **prefixed("adam", adam_tensors(self._optimiser, self.network_parameters)),
         }
 
     def load(self, tensors: Mapping[str, Tensor]) -> None:
@@ -338,22 +305,13 @@ class EncoderStage:
         self._shared.values.copy_(tensors["shared"])
         for name, table in self._specific.items():
             table.values.copy_(tensors[f"specific.{name}"])
-        load_adam(self._optimiser, self.network_parameters, _under("adam", tensors))
+        load_adam(self._optimiser, self.network_parameters, under("adam", tensors))
 
 
 def _regression(code: Tensor, target: Tensor, weight: Tensor) -> Tensor:
     """Mean squared distance over the cells of weight 1 and the dimensions."""
     distance = (code - target).square().mean(dim=1)
     return (distance * weight).sum() / weight.sum().clamp(min=1)
-
-
-def _prefixed(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {f"{prefix}.{name}": value for name, value in tensors.items()}
-
-
-def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    start = f"{prefix}."
-    return {name.removeprefix(start): value for name, value in tensors.items() if name.startswith(start)}
 
 
 OBJECTIVES[TwoStep.name] = TwoStep

@@ -16,7 +16,7 @@ import pandas as pd
 from numpy.typing import ArrayLike
 
 from napari_apollo.errors import DataError
-from napari_apollo.interpret.probes import block_overlap
+from napari_apollo.probes.matrix import block_overlap
 
 MOSTLY = 0.5
 """R² from which on a block is mostly another one, or a modality no longer mostly agrees."""

@@ -1,0 +1,13 @@
+"""What can be read from blocks of latents, and whether shared and specific can be told apart."""
+
+from napari_apollo.probes.matrix import ProbeMatrix, block_overlap, check_blocks, probe_matrix
+from napari_apollo.probes.separability import SeparabilityWarning, separability_warnings
+
+__all__ = [
+    "ProbeMatrix",
+    "SeparabilityWarning",
+    "block_overlap",
+    "check_blocks",
+    "probe_matrix",
+    "separability_warnings",
+]

@@ -1,0 +1,334 @@
+"""Our objective: the shared latent of a cell is what every modality would have said of it.
+
+Each cell owns a normal distribution for its shared latent, and one for the specific latent of each of its
+measured values; they are moved by gradient descent together with decoders and encoders. Nothing but its
+price keeps private information out of the shared latent: what is stored costs nats, and what is stored in
+the shared latent costs more the less a modality alone would have known it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import ClassVar, Protocol
+
+import torch
+from torch import Tensor
+
+from napari_apollo.errors import ConfigError
+from napari_apollo.model.network import Code, Network
+from napari_apollo.train.data import Batch, CellData
+from napari_apollo.train.latents import LatentTable
+from napari_apollo.train.objectives.base import (
+    OBJECTIVES,
+    adam,
+    adam_tensors,
+    load_adam,
+    prefixed,
+    reconstruction_loss,
+    under,
+)
+from napari_apollo.train.objectives.encoding import EncodingStage
+from napari_apollo.train.objectives.normals import (
+    dependence,
+    divergence,
+    information,
+    product,
+    sample,
+    split,
+)
+
+OPENING = (0.05, 0.35)
+"""Parts of the first stage between which specific information falls to its price."""
+
+INDEPENDENCE = (0.35, 0.65)
+"""Parts of the first stage between which independence comes in: from the start, it would keep
+information from leaving a block that it does not belong to."""
+
+_START_SPREAD, _START_LOG_VARIANCE = 0.1, -2.0
+
+
+class AgreementSettings(Protocol):
+    """The settings that this objective reads; their meaning is told in ``TrainConfig``."""
+
+    @property
+    def loss(self) -> str: ...
+    @property
+    def beta(self) -> float: ...
+    @property
+    def gamma(self) -> float: ...
+    @property
+    def eta(self) -> float: ...
+    @property
+    def opening(self) -> float: ...
+    @property
+    def shared_cost(self) -> float: ...
+    @property
+    def cross_weight(self) -> float: ...
+    @property
+    def product_weight(self) -> float: ...
+    @property
+    def unused_below(self) -> float: ...
+    @property
+    def decoder_rate(self) -> float: ...
+    @property
+    def latent_rate(self) -> float: ...
+    @property
+    def encoder_rate(self) -> float: ...
+    @property
+    def latent_epochs(self) -> int: ...
+    @property
+    def encoder_epochs(self) -> int: ...
+    @property
+    def latent_patience(self) -> int: ...
+    @property
+    def encoder_patience(self) -> int: ...
+    @property
+    def dense_latents(self) -> bool: ...
+    @property
+    def regression_weight(self) -> float: ...
+    @property
+    def reconstruction_weight(self) -> float: ...
+    @property
+    def tune_decoders(self) -> bool: ...
+    @property
+    def turn_cells(self) -> bool: ...
+
+
+class Posteriors:
+    """The normal distributions that cells own: one shared, one for each measured value.
+
+    Attributes
+    ----------
+    shared
+        Rows are cells; means, and log variances beside them.
+    specific
+        By modality that has a latent of its own; rows are its values, so that each measured stain
+        of a cell has one.
+    """
+
+    def __init__(self, network: Network, data: CellData, settings: AgreementSettings) -> None:
+        def table(rows: int, length: int) -> LatentTable:
+            made = LatentTable(
+                rows,
+                2 * length,
+                rate=settings.latent_rate,
+                device=data.device,
+                dense=settings.dense_latents,
+                spread=_START_SPREAD,
+            )
+            made.values[:, length:] = _START_LOG_VARIANCE
+            return made
+
+        self.shared = table(data.n_cells, network.architecture.shared)
+        self.specific = {
+            modality.name: table(data.n_rows(modality.name), modality.specific)
+            for modality in network.architecture.modalities
+            if modality.specific
+        }
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Everything needed to go on."""
+        tables = {"shared": self.shared, **{f"specific.{name}": t for name, t in self.specific.items()}}
+        return {k: v for name, table in tables.items() for k, v in prefixed(name, table.tensors()).items()}
+
+    def load(self, tensors: Mapping[str, Tensor]) -> None:
+        """Go on from what ``tensors`` gave."""
+        self.shared.load(under("shared", tensors))
+        for name, table in self.specific.items():
+            table.load(under(f"specific.{name}", tensors))
+
+
+class Agreement:
+    """Free posteriors that all modalities agree on, then encoders for new cells.
+
+    Parameters
+    ----------
+    network
+        Encoders must give distributions (``Architecture.normal_codes``).
+    data
+        The training cells, with all their measured values.
+    settings
+        See ``TrainConfig``.
+    """
+
+    name: ClassVar[str] = "agreement"
+    one_protein: ClassVar[bool] = False
+    normal_codes: ClassVar[bool] = True
+
+    def __init__(self, network: Network, data: CellData, settings: AgreementSettings) -> None:
+        if not network.architecture.normal_codes:
+            raise ConfigError("The objective 'agreement' needs encoders that give distributions.")
+        self.posteriors = Posteriors(network, data, settings)
+        self.stages = (
+            AgreementStage(network, settings, self.posteriors),
+            EncodingStage(network, settings, self.posteriors),
+        )
+
+
+class AgreementStage:
+    """Posteriors, decoders and encoders, together."""
+
+    name = "agreement"
+    title = "Step 1: latents, decoders and encoders"
+    watches_validation = False
+
+    def __init__(self, network: Network, settings: AgreementSettings, posteriors: Posteriors) -> None:
+        self.epochs = settings.latent_epochs
+        self.patience = settings.latent_patience
+        self._network = network
+        self._settings = settings
+        self._posteriors = posteriors
+        names = list(network.encoders)
+        self.losses = (
+            "total",
+            *(f"{name}_{term}" for name in names for term in ("full", "cross", "product")),
+            "information",
+            "agreement",
+            "encoding",
+            "dependence",
+        )
+        decoders = [p for module in network.decoding_modules() for p in module.parameters()]
+        stains = list(network.stains.parameters()) if network.stains is not None else []
+        encoders = list(network.encoders.parameters())
+        self.network_parameters = [*decoders, *stains, *encoders]
+        self._optimiser = adam(decoders + stains, settings.decoder_rate)
+        self._optimiser.add_param_group({"params": encoders, "lr": settings.encoder_rate})
+        self._rates = [group["lr"] for group in self._optimiser.param_groups]
+
+    def prepare(self) -> None:
+        """Everything learns."""
+        self._network.train().requires_grad_(True)
+
+    def step(self, batch: Batch, rate_scale: float, done: float = 0.0) -> Tensor:
+        """One step of all optimisers on the summed loss."""
+        posteriors = self._posteriors
+        shared = posteriors.shared.gather(batch.cells)
+        specific = {
+            name: posteriors.specific[name].gather(view.row)
+            for name, view in batch.views.items()
+            if name in posteriors.specific
+        }
+        losses = self._losses(batch, shared, specific, done)
+        total = torch.stack(losses).sum()
+        for group, rate in zip(self._optimiser.param_groups, self._rates, strict=True):
+            group["lr"] = rate * rate_scale
+        self._optimiser.zero_grad(set_to_none=True)
+        total.backward()
+        self._optimiser.step()
+        assert shared.grad is not None
+        posteriors.shared.update(batch.cells, shared.grad, scale=rate_scale)
+        for name, leaf in specific.items():
+            assert leaf.grad is not None
+            posteriors.specific[name].update(batch.views[name].row, leaf.grad, scale=rate_scale)
+        return torch.stack([total, *losses]).detach()
+
+    def _losses(
+        self, batch: Batch, shared: Tensor, specific: Mapping[str, Tensor], done: float
+    ) -> list[Tensor]:
+        network, own = self._network, self._settings
+        codes = {name: network.encode(name, view.values, view.stain) for name, view in batch.views.items()}
+        mean, log_variance = split(shared)
+        free = sample(mean, log_variance)
+        joint = sample(*joint_code(batch, codes))
+        blocks = {name: split(leaf) for name, leaf in specific.items()}
+        nothing = shared.new_zeros(())
+        reconstructions = []
+        for name in network.encoders:
+            if name not in batch.views:
+                reconstructions += [nothing, nothing, nothing]
+                continue
+            full, through = self._rebuilt(batch, name, codes[name], blocks.get(name), free, joint)
+            cross = self._crossed(batch, name, codes)
+            reconstructions += [full, own.cross_weight * cross, own.product_weight * through]
+        opening = self._opening(done)
+        cost = own.shared_cost * information(mean, log_variance).sum(1).mean()
+        for block in blocks.values():
+            cost = cost + opening * information(*block).sum(1).mean()
+        apart, encoding, depends = nothing, nothing, nothing
+        for name, view in batch.views.items():
+            code = codes[name]
+            cells = (mean.index_select(0, view.cell), log_variance.index_select(0, view.cell))
+            apart = apart + divergence(*cells, code.shared, code.shared_log_variance).sum(1).mean()
+            if name in blocks:
+                fixed = tuple(part.detach() for part in blocks[name])
+                to = divergence(*fixed, code.specific, code.specific_log_variance).sum(1).mean()
+                encoding = encoding + to
+        eta = own.eta * ramp(done, *INDEPENDENCE)
+        if eta > 0:
+            for name, block in blocks.items():
+                cell = batch.views[name].cell
+                depends = depends + dependence(mean.index_select(0, cell), block[0])
+        return [
+            *reconstructions,
+            own.beta * cost,
+            own.beta * own.gamma * apart,
+            own.beta * encoding,
+            eta * depends,
+        ]
+
+    def _opening(self, done: float) -> float:
+        """Factor on the price of specific information, from its start down to 1."""
+        return float(self._settings.opening ** (1 - ramp(done, *OPENING)))
+
+    def _rebuilt(self, batch, name, code, block, free, joint) -> tuple[Tensor, Tensor]:
+        """Losses of values rebuilt from the posteriors, and from what the encoders say together."""
+        network, view = self._network, batch.views[name]
+        shared = torch.cat([free.index_select(0, view.cell), joint.index_select(0, view.cell)])
+        own = None
+        if block is not None:
+            own = torch.cat([sample(*block), sample(code.specific, code.specific_log_variance)])
+        decoded = network.decode(name, shared, own, torch.cat([view.stain, view.stain]))
+        first, second = decoded.chunk(2)
+        kind = self._settings.loss
+        return (
+            reconstruction_loss(network, name, first, view.values, kind),
+            reconstruction_loss(network, name, second, view.values, kind),
+        )
+
+    def _crossed(self, batch: Batch, name: str, codes: Mapping[str, Code]) -> Tensor:
+        """Loss of one modality's values predicted from the shared codes of every other modality."""
+        network, view = self._network, batch.views[name]
+        shared, wanted = [], []
+        for other, code in codes.items():
+            if other != name:
+                source, target = batch.pairs(other, name)
+                drawn = sample(code.shared, code.shared_log_variance)
+                shared.append(drawn.index_select(0, source))
+                wanted.append(target)
+        target = torch.cat(wanted) if wanted else view.row[:0]
+        if not len(target):
+            return view.values.new_zeros(())
+        decoded = network.decode(name, torch.cat(shared), None, view.stain.index_select(0, target))
+        return reconstruction_loss(
+            network, name, decoded, view.values.index_select(0, target), self._settings.loss
+        )
+
+    def validate(self, batches: Iterable[Batch]) -> dict[str, float]:
+        """Nothing: the encoders are judged in the next stage."""
+        return {}
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Posteriors with their moments, and the networks' optimiser."""
+        return {
+            **prefixed("posteriors", self._posteriors.tensors()),
+            **prefixed("adam", adam_tensors(self._optimiser, self.network_parameters)),
+        }
+
+    def load(self, tensors: Mapping[str, Tensor]) -> None:
+        """Go on from what ``tensors`` gave."""
+        self._posteriors.load(under("posteriors", tensors))
+        load_adam(self._optimiser, self.network_parameters, under("adam", tensors))
+
+
+def joint_code(batch: Batch, codes: Mapping[str, Code]) -> tuple[Tensor, Tensor]:
+    """Means and log variances (b, s) of what all encoders of a cell say together."""
+    said = [(code.shared, code.shared_log_variance, batch.views[name].cell) for name, code in codes.items()]
+    return product(len(batch.cells), said, said[0][0].shape[1], said[0][0])
+
+
+def ramp(done: float, start: float, end: float) -> float:
+    """0 before ``start``, 1 after ``end``, straight in between."""
+    return min(1.0, max(0.0, (done - start) / (end - start)))
+
+
+OBJECTIVES[Agreement.name] = Agreement

@@ -1,0 +1,150 @@
+"""Second stage of ``agreement``: encoders for cells that have no posterior of their own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from napari_apollo.model.network import Code, Network
+from napari_apollo.train.augment import turn
+from napari_apollo.train.data import Batch, View
+from napari_apollo.train.objectives.base import adam, adam_tensors, load_adam, prefixed, under
+from napari_apollo.train.objectives.inference import decoded_losses, validation_losses
+from napari_apollo.train.objectives.normals import divergence, information, split
+
+if TYPE_CHECKING:
+    from napari_apollo.train.objectives.agreement import AgreementSettings, Posteriors
+
+
+class EncodingStage:
+    """Encoders learn the posteriors that cells have, and what their codes decode to; decoders may move.
+
+    Dimensions that hold nothing are closed first. What an encoder says of the shared latent is judged by
+    the posterior and by what it predicts of *other* modalities; how well a modality is rebuilt from its own
+    codes teaches its specific code alone, so that nothing private enters the shared one on this road.
+    """
+
+    name = "encoders"
+    title = "Step 2: encoders"
+    watches_validation = True
+
+    def __init__(self, network: Network, settings: AgreementSettings, posteriors: Posteriors) -> None:
+        self.epochs = settings.encoder_epochs
+        self.patience = settings.encoder_patience
+        self._network = network
+        self._settings = settings
+        self._posteriors = posteriors
+        self._closed = False
+        names = list(network.encoders)
+        self._reconstructs = settings.reconstruction_weight > 0
+        self.losses = (
+            "total",
+            *(f"{name}_regression" for name in names),
+            *((f"{name}_decoded" for name in names) if self._reconstructs else ()),
+        )
+        encoders = list(network.encoders.parameters())
+        self.network_parameters = encoders
+        self._optimiser = adam(encoders, settings.encoder_rate)
+        if settings.tune_decoders:
+            decoders = [p for module in network.decoding_modules() for p in module.parameters()]
+            self.network_parameters = [*encoders, *decoders]
+            self._optimiser.add_param_group({"params": decoders, "lr": settings.decoder_rate})
+        self._rates = [group["lr"] for group in self._optimiser.param_groups]
+
+    def prepare(self) -> None:
+        """Close what is unused; encoders learn, decoders are frozen unless they may move."""
+        if not self._closed:
+            self._network.keep(*used_dimensions(self._posteriors, self._settings.unused_below))
+            self._closed = True
+        self._network.requires_grad_(False)
+        self._network.eval()
+        for parameter in self.network_parameters:
+            parameter.requires_grad_(True)
+        self._network.encoders.train()
+        if self._settings.tune_decoders:
+            self._network.decoders.train()
+            self._network.shared_decoders.train()
+
+    def step(self, batch: Batch, rate_scale: float, done: float = 0.0) -> Tensor:
+        """One step of the optimiser."""
+        settings = self._settings
+        kept = torch.ones_like(batch.cells, dtype=torch.bool)
+        if settings.turn_cells:
+            batch, kept = turn(batch)
+        nothing = batch.cells.new_zeros((), dtype=torch.float32)
+        regressions = dict.fromkeys(self._network.encoders, nothing)
+        decoded = dict.fromkeys(self._network.encoders, nothing)
+        for name, view in batch.views.items():
+            code = self._network.encode(name, view.values, view.stain)
+            weight = kept.index_select(0, view.cell).to(code.shared.dtype)
+            loss = self._regression(name, batch, view, code, weight)
+            regressions[name] = settings.beta * settings.regression_weight * loss
+            if self._reconstructs:
+                parts = self._decoded(batch, name, code)
+                decoded[name] = settings.reconstruction_weight * torch.stack(parts).sum()
+        terms = [*regressions.values(), *(decoded.values() if self._reconstructs else ())]
+        total = torch.stack(terms).sum()
+        for group, rate in zip(self._optimiser.param_groups, self._rates, strict=True):
+            group["lr"] = rate * rate_scale
+        self._optimiser.zero_grad(set_to_none=True)
+        total.backward()
+        self._optimiser.step()
+        return torch.stack([total, *terms]).detach()
+
+    def _regression(self, name: str, batch: Batch, view: View, code: Code, weight: Tensor) -> Tensor:
+        """Divergence of the posteriors from the codes, over the cells of weight 1 and kept dimensions."""
+        rows = batch.cells.index_select(0, view.cell)
+        shared = self._posteriors.shared.values.index_select(0, rows)
+        kept_shared, kept_own = self._network.kept(), self._network.kept(name)
+        distance = (divergence(*split(shared), code.shared, code.shared_log_variance) * kept_shared).sum(1)
+        if code.specific is not None:
+            own = self._posteriors.specific[name].values.index_select(0, view.row)
+            divergences = divergence(*split(own), code.specific, code.specific_log_variance)
+            distance = distance + (divergences * kept_own).sum(1)
+        return (distance * weight).sum() / weight.sum().clamp(min=1)
+
+    def _decoded(self, batch: Batch, name: str, code: Code) -> list[Tensor]:
+        loss = self._settings.loss
+        across = decoded_losses(self._network, batch, name, code.shared, None, loss)
+        losses = [value for key, value in across.items() if key != "shared"]
+        if code.specific is not None:
+            own = decoded_losses(self._network, batch, name, code.shared.detach(), code.specific, loss)
+            losses.append(own["full"])
+        return losses or [code.shared.new_zeros(())]
+
+    def validate(self, batches: Iterable[Batch]) -> dict[str, float]:
+        """Reconstruction of validation cells through the encoders, by the training loss."""
+        return validation_losses(self._network, batches, self._settings.loss)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The optimiser, and the posteriors."""
+        return {
+            **prefixed("posteriors", self._posteriors.tensors()),
+            **prefixed("adam", adam_tensors(self._optimiser, self.network_parameters)),
+        }
+
+    def load(self, tensors: Mapping[str, Tensor]) -> None:
+        """Go on from what ``tensors`` gave."""
+        self._posteriors.load(under("posteriors", tensors))
+        load_adam(self._optimiser, self.network_parameters, under("adam", tensors))
+
+
+def used_dimensions(posteriors: Posteriors, least: float) -> tuple[Tensor, dict[str, Tensor]]:
+    """Dimensions in which posteriors hold, on average over cells, at least that many nats.
+
+    Returns
+    -------
+    shared : torch.Tensor
+        (s,) bool; where none holds that much, the one that holds most.
+    specific : dict
+        By modality, (d,) bool.
+    """
+    held = information(*split(posteriors.shared.values)).mean(0)
+    shared = (held >= least) | (held == held.max())
+    return shared, {
+        name: information(*split(table.values)).mean(0) >= least
+        for name, table in posteriors.specific.items()
+    }
