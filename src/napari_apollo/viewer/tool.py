@@ -1,0 +1,127 @@
+"""What every docked tool is: a scrolling body, a line of status, progress with a cancel button."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, ClassVar
+
+from napari.utils.theme import get_theme
+from qtpy.QtCore import QSize, Qt
+from qtpy.QtWidgets import QFrame, QScrollArea, QVBoxLayout, QWidget
+
+from napari_apollo.errors import ApolloError
+from napari_apollo.viewer.jobbar import JobBar
+from napari_apollo.viewer.jobs import Call, Job
+from napari_apollo.viewer.notices import error_in_words, tell_error
+from napari_apollo.viewer.parts import Tone, calm_wheel, listen, note, paint_icons, say, style_sheet
+from napari_apollo.viewer.state import Session, session_of
+
+_WIDTH = 340
+
+
+class Tool(QWidget):
+    """Base of the tools.
+
+    A subclass adds its parts in ``build``, listens to the session with ``follow`` and starts work with
+    ``run``. It holds nothing that a script could not call.
+
+    Parameters
+    ----------
+    napari_viewer
+        The viewer, as napari gives it to widgets.
+    """
+
+    job_keys: ClassVar[tuple[str, ...]] = ()
+    """Keys of the jobs whose progress is shown here."""
+
+    def __init__(self, napari_viewer: Any) -> None:
+        super().__init__()
+        self.viewer = napari_viewer
+        self.session: Session = session_of(napari_viewer)
+        self._body = QWidget()
+        self._parts = QVBoxLayout(self._body)
+        self._parts.setContentsMargins(6, 6, 6, 6)
+        self._parts.setSpacing(6)
+        scroll = QScrollArea()
+        scroll.setWidget(self._body)
+        scroll.setWidgetResizable(True)
+        scroll.setFrameShape(QFrame.Shape.NoFrame)
+        scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self.status = note()
+        self.job_bar = JobBar(self.session.jobs, self.job_keys)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(2)
+        layout.addWidget(scroll, 1)
+        foot = QVBoxLayout()
+        foot.setContentsMargins(6, 0, 6, 4)
+        foot.addWidget(self.status)
+        foot.addWidget(self.job_bar)
+        layout.addLayout(foot)
+        self.build()
+        self._parts.addStretch(1)
+        calm_wheel(self)
+        self._dress()
+        self.follow(napari_viewer.events.theme, self._dress)
+
+    def build(self) -> None:
+        """Add the parts; subclasses do."""
+
+    def add(self, *parts: QWidget) -> None:
+        """Add parts below those that are there."""
+        for part in parts:
+            self._parts.addWidget(part)
+
+    def follow(self, signal: Any, slot: Callable[..., Any]) -> None:
+        """Connect a signal for as long as the tool is there."""
+        listen(self, signal, slot)
+
+    def say(self, text: str, tone: Tone = "hint") -> None:
+        """Write into the line of status."""
+        say(self.status, text, tone)
+
+    def run(
+        self,
+        title: str,
+        call: Call,
+        *,
+        key: str,
+        then: Callable[[Any], None] | None = None,
+    ) -> Job:
+        """Start work beside the window; see ``Jobs.run``. An error is told and stands in the status."""
+        self.say("")
+        return self.session.jobs.run(title, call, key=key, then=then, failed=self.failed)
+
+    def attempt(self, doing: str, action: Callable[[], Any]) -> Any:
+        """Do something short at once; an error of napari-apollo is told, and None comes back."""
+        self.say("")
+        try:
+            return action()
+        except ApolloError as error:
+            self.failed(error)
+            tell_error(error, doing)
+        return None
+
+    def failed(self, error: Exception) -> None:
+        """Show an error in the status."""
+        self.say(error_in_words(error), "problem")
+
+    def sizeHint(self) -> QSize:
+        """Narrow enough for a small screen."""
+        return QSize(_WIDTH, super().sizeHint().height())
+
+    def _dress(self, event: object = None) -> None:
+        """Take the colours of the theme."""
+        theme = get_theme(self.viewer.theme)
+        self.setStyleSheet(style_sheet(theme.type == "dark"))
+        paint_icons(self, theme.icon.as_hex())
+        self.themed(theme.type == "dark")
+
+    def themed(self, dark: bool) -> None:
+        """Colour what no style sheet reaches; subclasses do."""
+
+
+def place_for(session: Session, name: str) -> Path:
+    """A path for a result: in the session's place, else in the working folder."""
+    return (session.place or Path.cwd()) / name

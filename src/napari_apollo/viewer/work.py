@@ -1,0 +1,94 @@
+"""What the working process does for the tools: operations of the core with plain values in and out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from napari_apollo.progress import Progress, ShouldStop, never, silent
+
+
+def measure_store(
+    store: str, settings: dict[str, Any], *, progress: Progress = silent, should_stop: ShouldStop = never
+) -> str:
+    """Measure the cells of a store; its path comes back."""
+    from napari_apollo.measure import MeasureConfig, measure
+
+    return str(measure(store, MeasureConfig(**settings), progress=progress, should_stop=should_stop).path)
+
+
+def crop_study(
+    study: str, settings: dict[str, Any], *, progress: Progress = silent, should_stop: ShouldStop = never
+) -> str:
+    """Cut the cells of a labelled study; the path of the store comes back."""
+    from napari_apollo.cells import CropConfig, crop
+
+    return str(crop(study, CropConfig(**settings), progress=progress, should_stop=should_stop).path)
+
+
+def predict_store(
+    store: str,
+    model: str,
+    settings: dict[str, Any],
+    *,
+    progress: Progress = silent,
+    should_stop: ShouldStop = never,
+) -> str:
+    """Predict for the cells of a store; the path of the predictions comes back."""
+    from napari_apollo.predict import PredictConfig, predict
+
+    return str(
+        predict(store, model, PredictConfig(**settings), progress=progress, should_stop=should_stop).path
+    )
+
+
+def segment_study(
+    study: str,
+    settings: dict[str, Any],
+    fields: Sequence[str] = (),
+    *,
+    progress: Progress = silent,
+    should_stop: ShouldStop = never,
+) -> str:
+    """Find nuclei in some fields of a study, or in all; the path of the manifest with labels comes back."""
+    from napari_apollo.cells import SegmentConfig
+    from napari_apollo.viewer.segmenting import segment_fields
+
+    segmented = segment_fields(
+        study, SegmentConfig(**settings), fields, progress=progress, should_stop=should_stop
+    )
+    return str(segmented.path)
+
+
+def segment_array(
+    image: str,
+    labels: str,
+    settings: dict[str, Any],
+    pixel_size_um: Sequence[float] | None = None,
+    *,
+    progress: Progress = silent,
+    should_stop: ShouldStop = never,
+) -> str:
+    """Find nuclei in an image kept as ``.npy``; labels are written beside it as ``.npy``."""
+    import numpy as np
+
+    from napari_apollo.cells import SegmentConfig
+    from napari_apollo.cells.segmentation import segment_image
+
+    found = segment_image(
+        np.load(image),
+        pixel_size_um=None if pixel_size_um is None else (pixel_size_um[0], pixel_size_um[1]),
+        config=SegmentConfig(**settings),
+        should_stop=should_stop,
+    )
+    np.save(Path(labels), found)
+    return labels
+
+
+def ready(engine: str = "nuclei", *, progress: Progress = silent, should_stop: ShouldStop = never) -> bool:
+    """Load what the first preview would otherwise wait for."""
+    from napari_apollo.cells.segmentation import get_engine
+
+    get_engine(engine)
+    return True
