@@ -146,6 +146,11 @@ def canonical_stain(name: str) -> str:
     return _BY_FOLDED.get(folded) or _BY_FOLDED.get(_fold(_TAG.sub(" ", name))) or name.strip()
 
 
+def listed_stains() -> tuple[str, ...]:
+    """Canonical names of all stains that are known here, DNA stains first."""
+    return tuple(_ALIASES)
+
+
 def is_listed(stain: str) -> bool:
     """Whether a name is a spelling of a stain that is known here."""
     return bool(_fold(stain)) and canonical_stain(stain) in _ALIASES
