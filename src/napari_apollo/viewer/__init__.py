@@ -11,8 +11,10 @@ from typing import Any
 _HOMES = {
     "add_predictions": "overlay",
     "attach_table": "tables",
+    "dock": "docking",
     "find_layers": "layers",
     "open_study": "open",
+    "session_of": "state",
     "show_demo": "show",
     "show_results": "show",
 }

@@ -46,6 +46,8 @@ class About:
         Folder and fingerprint of the model.
     source
         ``unique_id`` of the layer it was made from, as text.
+    opened
+        Manifest, cell store, predictions or run folder that it was opened from.
     """
 
     role: str
@@ -55,6 +57,7 @@ class About:
     anchor: str = ""
     model: str = ""
     source: str = ""
+    opened: str = ""
 
     def as_metadata(self) -> dict[str, str]:
         """Plain text for the metadata of a layer."""

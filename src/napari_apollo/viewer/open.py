@@ -79,10 +79,11 @@ def study_layers(
     study = study if isinstance(study, Study) else Study.from_csv(study)
     opened = OpenImage(fields_of_image(study, image))
     colours = stain_colours(opened.stains)
+    manifest = "" if study.path is None else str(study.path)
     layers = [
         image_layer(
             pyramid(opened.channel(stain)),
-            About(ChannelRole.MEASURED, str(opened.path), stain, opened.panels_with(stain)),
+            About(ChannelRole.MEASURED, str(opened.path), stain, opened.panels_with(stain), opened=manifest),
             opened.frame,
             contrast_limits=opened.contrast_limits(stain),
             colour=colours[stain],
@@ -90,7 +91,7 @@ def study_layers(
         for stain in opened.select(stains)
     ]
     if labels and opened.labels:
-        about = About("nuclei", str(opened.path), panel=", ".join(study.panels))
+        about = About("nuclei", str(opened.path), panel=", ".join(study.panels), opened=manifest)
         layers.append(labels_layer(label_pyramid(opened.nuclei()), about, opened.frame, contour=1))
     return layers
 

@@ -142,6 +142,7 @@ def prediction_layers(
                 anchor=predictions.anchor,
                 model=predictions.model_name,
                 source=_id(made_from),
+                opened=str(predictions.path),
             )
             layer = image_layer(
                 canvas.layer(stain, role),

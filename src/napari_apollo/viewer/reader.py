@@ -99,7 +99,7 @@ def cell_layers(path: Path) -> list[LayerSpec]:
             layers.append(
                 image_layer(
                     _crops(store, name, channel),
-                    About(ChannelRole.MEASURED, str(path), stain, name, panel.anchor),
+                    About(ChannelRole.MEASURED, str(path), stain, name, panel.anchor, opened=str(path)),
                     frame,
                     contrast_limits=(float(low), float(high)),
                     colour=colours[stain],
@@ -107,7 +107,7 @@ def cell_layers(path: Path) -> list[LayerSpec]:
                     name=f"{stain}, cells of {name}",
                 )
             )
-        masks = About("cells", str(path), panel=name)
+        masks = About("cells", str(path), panel=name, opened=str(path))
         layers.append(
             labels_layer(_crops(store, name, None), masks, frame, visible=False, name=f"masks of {name}")
         )
@@ -126,7 +126,7 @@ def run_layers(path: Path) -> list[LayerSpec]:
     return [
         image_layer(
             np.stack(group),
-            About("preview", str(path), model=path.name),
+            About("preview", str(path), model=path.name, opened=str(path)),
             Frame({"axis_labels": ("epoch", "y", "x"), "units": ("pixel",) * 3}),
             name=f"previews of {path.name}",
         )

@@ -65,3 +65,32 @@ def u2os_layers() -> list[LayerData]:
                 )
             )
     return [layer.as_tuple() for layer in layers]
+
+
+def blood_cell_layers() -> list[LayerData]:
+    """Simulated blood cells of one donor, a field in each panel, with the nuclei that are truly there."""
+    from napari_apollo.predict.colours import stain_colours
+    from napari_apollo.predict.roles import ChannelRole
+    from napari_apollo.simulate import STAINS, sample_blood_cells
+    from napari_apollo.viewer.layers import labels_layer
+
+    colours = stain_colours(STAINS)
+    layers: list[LayerSpec] = []
+    for column, field in enumerate(sample_blood_cells()):
+        image = field.measured()
+        values: dict[str, Any] = dict(Frame.from_pixel_size(field.pixel_size_um).values)
+        values["translate"] = (0.0, column * (image.shape[2] + _GAP) * field.pixel_size_um)
+        frame = Frame(values)
+        for stain, plane in zip(field.panel.stains, image, strict=True):
+            layers.append(
+                image_layer(
+                    plane,
+                    About(ChannelRole.MEASURED, field.name, stain, field.panel.name),
+                    frame,
+                    colour=colours[stain],
+                    name=f"{stain}, {field.name}",
+                )
+            )
+        nuclei = About("nuclei", field.name, panel=field.panel.name)
+        layers.append(labels_layer(field.nuclei, nuclei, frame, contour=1, name=f"nuclei, {field.name}"))
+    return [layer.as_tuple() for layer in layers]
