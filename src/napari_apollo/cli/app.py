@@ -13,8 +13,10 @@ from napari_apollo import __version__
 from napari_apollo.cells import CropConfig, SegmentConfig
 from napari_apollo.cli.console import session
 from napari_apollo.cli.inspect import describe, verify_path
+from napari_apollo.cli.measuring import Measurable
 from napari_apollo.cli.options import with_options
 from napari_apollo.demo import DemoConfig
+from napari_apollo.interpret import TrialConfig
 from napari_apollo.measure import MeasureConfig
 from napari_apollo.predict import EvaluateConfig, OverlayConfig, PredictConfig
 from napari_apollo.study import Study
@@ -128,13 +130,40 @@ def crop_command(manifest: Manifest, config: CropConfig, as_json: AsJson = False
 
 @app.command("measure")
 @with_options(MeasureConfig)
-def measure_command(store: StorePath, config: MeasureConfig, as_json: AsJson = False) -> None:
-    """Measure every cell of a store: size, shape, intensities and more."""
-    from napari_apollo.measure import measure
-
+def measure_command(
+    path: Annotated[
+        Path,
+        typer.Argument(
+            help="Cell store, whose table is filled; or manifest of a study with labels, or image.",
+            show_default=False,
+        ),
+    ],
+    config: MeasureConfig,
+    labels: Annotated[Path | None, typer.Option("--labels", help="Label image of an image's nuclei.")] = None,
+    channels: Annotated[
+        str | None,
+        typer.Option(
+            "--channels",
+            help="Stains of an image's channels in their order, for example DAPI,CD3,-; what the image says "
+            "where not given.",
+        ),
+    ] = None,
+    pixel_size_um: Annotated[
+        float | None,
+        typer.Option("--pixel-size-um", help="Pixel size of an image; what the image says where not given."),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output", "-o", help="Table (.csv, .h5ad) of a study or image. [default: NAME.features.csv]"
+        ),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Measure every cell of a store, a study or an image: size, shape, intensities and more."""
     with session(as_json=as_json) as run:
-        measured = measure(store, config, progress=run.progress, should_stop=run.should_stop)
-        run.finish(*describe(measured.path))
+        source = Measurable(path, labels, channels, pixel_size_um, output)
+        run.finish(*source.measure(config, progress=run.progress, should_stop=run.should_stop))
 
 
 @app.command("train")
@@ -189,6 +218,17 @@ def evaluate_command(
     with session(as_json=as_json) as run:
         scores = evaluate(store, model, config, progress=run.progress, should_stop=run.should_stop)
         run.finish(scores.to_json(), scores.table.to_string(index=False, float_format="%.3f"))
+
+
+@app.command("simulate")
+@with_options(TrialConfig)
+def simulate_command(config: TrialConfig, as_json: AsJson = False) -> None:
+    """Train on simulated tables whose shared and specific factors are known, and say what was found."""
+    from napari_apollo.interpret import run_trial
+
+    with session(as_json=as_json) as run:
+        trial = run_trial(config, progress=run.progress, should_stop=run.should_stop)
+        run.finish(trial.to_dict(), trial.in_words())
 
 
 @app.command("info")

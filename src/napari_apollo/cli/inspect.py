@@ -11,6 +11,9 @@ from napari_apollo.progress import Progress, ShouldStop, never, silent
 
 KINDS = "a manifest (.csv), an image, a cell store, predictions, a run folder, or a model folder"
 
+_IN_LINES = ("verdict", "gap")
+"""Facts that are told in lines of their own."""
+
 Description = tuple[dict[str, Any], str]
 
 
@@ -48,8 +51,25 @@ def describe(path: Path) -> Description:
     """
     facts = {"kind": kind_of(path), "path": str(path), **_DESCRIBERS[kind_of(path)](path)}
     lines = [f"{path}: {facts['kind']}"]
-    lines += [f"  {name.replace('_', ' ')}: {_in_words(value)}" for name, value in facts.items()][2:]
-    return facts, "\n".join(lines)
+    shown = {name: value for name, value in facts.items() if name not in ("kind", "path", *_IN_LINES)}
+    lines += [f"  {name.replace('_', ' ')}: {_in_words(value)}" for name, value in shown.items()]
+    return facts, "\n".join([*lines, *_judgement(facts.get("model", facts))])
+
+
+def _judgement(model: Any) -> list[str]:
+    """What training found out about a model, one line a modality, from its facts; none of other things."""
+    if not isinstance(model, dict) or "verdict" not in model:
+        return []
+    from napari_apollo.model.card import Verdict
+
+    lines = Verdict(**model["verdict"]).in_words()
+    lines += [
+        f"{name}: encoders miss {gap['shared']:.0%} of the optimised shared latents"
+        + (f" and {gap['specific']:.0%} of the specific ones" if "specific" in gap else "")
+        + f"; loss {gap['encoded']:.4g} instead of {gap['optimised']:.4g}"
+        for name, gap in model["gap"].items()
+    ]
+    return [f"  {line}" for line in lines]
 
 
 def verify_path(path: Path, progress: Progress = silent, should_stop: ShouldStop = never) -> list[str]:
@@ -167,6 +187,9 @@ def _model(path: Path) -> dict[str, Any]:
         "pixel_size_um": card.pixel_size_um,
         "held_out": card.held_out.model_dump(),
         "scores": card.scores,
+        "sizes": card.sizes,
+        "gap": card.gap,
+        "verdict": card.verdict.model_dump(mode="json"),
         "versions": card.versions,
     }
 
@@ -183,7 +206,8 @@ _DESCRIBERS = {
 
 def _in_words(value: Any) -> str:
     if isinstance(value, dict):
-        return "; ".join(f"{key} {_in_words(item)}" for key, item in value.items()) or "none"
+        parts = [f"{key} {_in_words(item)}" for key, item in value.items() if key not in _IN_LINES]
+        return "; ".join(parts) or "none"
     if isinstance(value, (list, tuple)):
         return ", ".join(map(str, value)) or "none"
     if isinstance(value, float):

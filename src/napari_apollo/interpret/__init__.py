@@ -9,6 +9,7 @@ from napari_apollo.interpret.separation import (
     silhouette,
     silhouette_table,
 )
+from napari_apollo.interpret.trial import Trial, TrialConfig, TrialRun, run_trial
 from napari_apollo.probes import (
     ProbeMatrix,
     SeparabilityWarning,
@@ -23,10 +24,14 @@ __all__ = [
     "ProbeMatrix",
     "SeparabilityWarning",
     "SeparationScores",
+    "Trial",
+    "TrialConfig",
+    "TrialRun",
     "block_overlap",
     "check_goals",
     "median_scores",
     "probe_matrix",
+    "run_trial",
     "separability_warnings",
     "separation_scores",
     "silhouette",

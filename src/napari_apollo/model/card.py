@@ -37,6 +37,41 @@ class HeldOut(BaseModel):
     cells: dict[str, int] = {}
 
 
+class Verdict(BaseModel):
+    """What of each modality is shared, what is its own, what stays unexplained.
+
+    Attributes
+    ----------
+    cells
+        Validation cells that it is drawn from.
+    parts
+        By modality or stain: ``shared`` (predicted by the other modalities of the same cell), ``specific``
+        (rebuilt from its own codes beyond that) and ``unexplained``, parts of the variance between cells
+        that add up to 1.
+    warnings
+        Reasons to doubt the separation, in words; none where it holds.
+    kinds
+        Their kinds: ``contained``, ``disagreement`` (see ``probes.separability``), or ``unknown`` where
+        there are too few cells to tell.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    cells: int = 0
+    parts: dict[str, dict[str, float]] = {}
+    warnings: tuple[str, ...] = ()
+    kinds: tuple[str, ...] = ()
+
+    def in_words(self) -> list[str]:
+        """Lines for people: one for every modality or stain, then the warnings."""
+        lines = [
+            f"{name}: {part['shared']:.0%} shared, {part['specific']:.0%} specific, "
+            f"{part['unexplained']:.0%} unexplained"
+            for name, part in self.parts.items()
+        ]
+        return [*lines, *(f"Warning: {warning}" for warning in self.warnings)]
+
+
 class ModelCard(BaseModel):
     """Everything that makes a model usable on other cells, and its numbers readable.
 
@@ -63,6 +98,14 @@ class ModelCard(BaseModel):
         What it never learnt from.
     scores
         Scores on the test cells: stain, then name of the score (``reconstruction_mae``, ...).
+    sizes
+        Dimensions in use, of the shared latent and of each modality's own; less than ``architecture``
+        says where the objective closed unused ones.
+    gap
+        By modality, how far encoded latents fall behind optimised ones on training cells: see
+        ``train.gap``.
+    verdict
+        What is shared, specific and unexplained, on validation cells.
     versions
         Of napari-apollo, torch and Python.
     licence
@@ -83,6 +126,9 @@ class ModelCard(BaseModel):
     fingerprint: str = ""
     held_out: HeldOut = HeldOut(by="none")
     scores: dict[str, dict[str, float]] = {}
+    sizes: dict[str, int] = {}
+    gap: dict[str, dict[str, float]] = {}
+    verdict: Verdict = Verdict()
     versions: dict[str, str] = {}
     licence: str = ""
     weights_sha256: str = ""

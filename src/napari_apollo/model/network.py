@@ -47,6 +47,19 @@ class Code(NamedTuple):
     shared_log_variance: Tensor | None = None
     specific_log_variance: Tensor | None = None
 
+    @property
+    def shared_normal(self) -> tuple[Tensor, Tensor]:
+        """Mean and log variance of the shared latent, from an encoder that gives normals."""
+        assert self.shared_log_variance is not None
+        return self.shared, self.shared_log_variance
+
+    @property
+    def specific_normal(self) -> tuple[Tensor, Tensor]:
+        """Mean and log variance of the specific latent, where there is one."""
+        assert self.specific is not None
+        assert self.specific_log_variance is not None
+        return self.specific, self.specific_log_variance
+
 
 class Network(nn.Module):
     """Encoders, full decoders and shared-only decoders of every modality.
@@ -82,15 +95,14 @@ class Network(nn.Module):
                 self.register_buffer(f"kept_{modality.name}", torch.ones(modality.specific))
 
     @torch.no_grad()
-    def keep(self, shared: Tensor, specific: Mapping[str, Tensor]) -> None:
+    def keep(self, used: Mapping[str, Tensor]) -> None:
         """Close dimensions of the latents for good: encoders give 0 there, decoders are given 0.
 
         Parameters
         ----------
-        shared
-            (s,) bool, True for a dimension that stays.
-        specific
-            By modality, (d,) bool.
+        used
+            True for a dimension that stays: under ``shared`` (s,) bool, under the name of a modality
+            (d,) bool.
 
         Raises
         ------
@@ -99,8 +111,7 @@ class Network(nn.Module):
         """
         if not self.architecture.normal_codes:
             raise ConfigError("Only a model whose encoders give distributions can close dimensions.")
-        self.kept().mul_(shared)
-        for name, mask in specific.items():
+        for name, mask in used.items():
             self.kept(name).mul_(mask)
 
     def sizes(self) -> dict[str, int]:

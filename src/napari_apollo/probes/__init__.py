@@ -1,6 +1,6 @@
 """What can be read from blocks of latents, and whether shared and specific can be told apart."""
 
-from napari_apollo.probes.matrix import ProbeMatrix, block_overlap, check_blocks, probe_matrix
+from napari_apollo.probes.matrix import ProbeMatrix, block_overlap, check_blocks, probe_matrix, readable
 from napari_apollo.probes.separability import SeparabilityWarning, separability_warnings
 
 __all__ = [
@@ -9,5 +9,6 @@ __all__ = [
     "block_overlap",
     "check_blocks",
     "probe_matrix",
+    "readable",
     "separability_warnings",
 ]

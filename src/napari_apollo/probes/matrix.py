@@ -229,6 +229,31 @@ def _designs(
             )
 
 
+def readable(source: ArrayLike, targets: ArrayLike, *, folds: int = 2, seed: int = 0) -> NDArray[np.float64]:
+    """How much of each column can be read from a block of latents.
+
+    Parameters
+    ----------
+    source, targets
+        Float, (cell, dimension) and (cell, column).
+    folds, seed
+        Of the cross-validation.
+
+    Returns
+    -------
+    numpy.ndarray
+        (column,) non-linear, held-out R²; NaN for a column that does not vary.
+    """
+    columns = np.asarray(targets, np.float64)
+    latents = check_blocks({"source": source}, len(columns))["source"]
+    fold_of = np.random.default_rng(seed).permutation(len(columns)) % folds
+    result = np.full(columns.shape[1], np.nan)
+    varies = columns.var(axis=0) > 0
+    if varies.any():
+        result[varies] = _held_out_r2(latents, columns[:, varies], fold_of, "nonlinear", seed)
+    return result
+
+
 def block_overlap(blocks: Mapping[str, ArrayLike], *, folds: int = 5, seed: int = 0) -> pd.DataFrame:
     """How much of one block can be read from another, without any known truth.
 

@@ -73,7 +73,11 @@ class Batch:
         within = np.arange(len(left)) - np.repeat(np.cumsum(counts) - counts, counts)
         right = np.repeat(start, counts) + within
         device = self.cells.device
-        return tuple(torch.from_numpy(side).to(device, non_blocking=True) for side in (left, right))
+
+        def on_device(side: np.ndarray) -> Tensor:
+            return torch.from_numpy(side).to(device, non_blocking=True)
+
+        return on_device(left), on_device(right)
 
 
 class Crops:

@@ -107,8 +107,8 @@ class Keeper:
             )
             self._best_changed = False
         tensors = _prefixed(_NETWORK, self._network.state_dict())
-        if position.stage < len(self._objective.stages):
-            tensors |= _prefixed(_STAGE, self._objective.stages[position.stage].tensors())
+        # After the last stage its latents are still wanted, for the gap between them and the encoders.
+        tensors |= _prefixed(_STAGE, self._stage_at(position).tensors())
         if losses is not None:
             tensors[_LOSSES] = losses
         values = {
@@ -118,6 +118,11 @@ class Keeper:
         }
         write_checkpoint(self._folder.checkpoints / "last", tensors, values)
         self._written = time.monotonic()
+
+    def _stage_at(self, position: Position) -> Stage:
+        """The stage of a position; the last one where all are over."""
+        stages = self._objective.stages
+        return stages[min(position.stage, len(stages) - 1)]
 
     def restore(self) -> tuple[Position, Tensor | None]:
         """Put network, stage and best weights back as the last checkpoint had them.
@@ -149,13 +154,13 @@ class Keeper:
         position = Position.from_dict(values["position"])
         stages = self._objective.stages
         self._network.load_state_dict(_under(_NETWORK, tensors))
-        if position.stage < len(stages):
-            stages[position.stage].load(_under(_STAGE, tensors))
-            if position.best_epoch >= 0 and stages[position.stage].watches_validation:
-                best, self._best_values = read_checkpoint(
-                    self._folder.checkpoints / "best", self._validation.device
-                )
-                self._best = _under(_NETWORK, best)
+        stage = self._stage_at(position)
+        stage.load(_under(_STAGE, tensors))
+        if position.stage < len(stages) and position.best_epoch >= 0 and stage.watches_validation:
+            best, self._best_values = read_checkpoint(
+                self._folder.checkpoints / "best", self._validation.device
+            )
+            self._best = _under(_NETWORK, best)
         self._folder.keep_metrics(_epochs_before(self._folder, stages, position))
         return position, tensors.get(_LOSSES)
 

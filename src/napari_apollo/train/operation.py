@@ -24,12 +24,14 @@ from napari_apollo.train.config import TrainConfig
 from napari_apollo.train.data import CellData
 from napari_apollo.train.dataset import TEST, TRAIN, VALIDATION, Dataset, open_dataset
 from napari_apollo.train.folder import RunFolder
+from napari_apollo.train.gap import encoding_gap
 from napari_apollo.train.keeper import Keeper
 from napari_apollo.train.loop import Loop, own_random_numbers
 from napari_apollo.train.memory import plan_memory
 from napari_apollo.train.objectives import get_objective, one_protein
 from napari_apollo.train.sampling import step_seed
 from napari_apollo.train.scores import score_model
+from napari_apollo.train.verdict import judge
 
 if TYPE_CHECKING:
     from napari_apollo.train.run import Run
@@ -149,8 +151,14 @@ def train_into(
     loop.run(progress, should_stop)
     model = Apollo(network, _card(dataset, network, config), device)
     progress(Step("Scoring held-out cells"))
-    scores = score_model(model, dataset)
-    model.card = model.card.model_copy(update={"scores": scores})
+    model.card = model.card.model_copy(
+        update={
+            "scores": score_model(model, dataset),
+            "sizes": network.sizes(),
+            "gap": encoding_gap(network, objective, training, config.loss),
+            "verdict": judge(network, validation),
+        }
+    )
     model.save(folder.model, overwrite=True)
     return model
 

@@ -40,10 +40,12 @@ PAPER: dict[str, Any] = {
     "gamma": 1.0,
     "eta": 0.0,
     "opening": 1.0,
+    "sharpening": 1.0,
     "shared_cost": 0.1,
     "cross_weight": 1.0,
     "product_weight": 1.0,
     "unused_below": 0.02,
+    "told_above": 1.0,
 }
 
 SMALL: dict[str, Any] = {
@@ -85,3 +87,72 @@ AGREEMENT: dict[str, Any] = {
 }
 
 PRESETS: dict[str, dict[str, Any]] = {"small": SMALL, "paper": PAPER, "agreement": AGREEMENT}
+
+_TABLES_PAPER: dict[str, Any] = {
+    "hidden": 20,
+    "depth": 3,
+    "table_blocks": "paper",
+    "standardise": False,
+    "shared_decoders": False,
+    "loss": "mse",
+    "noise": 1.0,
+    "penalty": 0.001,
+    "decoder_rate": 1e-4,
+    "latent_rate": 1e-3,
+    "encoder_rate": 1e-3,
+    "schedule": "constant",
+    "batch_size": 256,
+    "latent_epochs": 3000,
+    "encoder_epochs": 100,
+    "latent_patience": 0,
+    "encoder_patience": 0,
+    "fixed_order": True,
+    "dense_latents": True,
+    "regression_weight": 1.0,
+    "reconstruction_weight": 0.0,
+    "tune_decoders": False,
+    "turn_cells": False,
+    "beta": 0.0,
+    "gamma": 0.0,
+    "eta": 0.0,
+    "opening": 1.0,
+    "sharpening": 1.0,
+    "shared_cost": 0.0,
+    "cross_weight": 0.0,
+    "product_weight": 0.0,
+    "unused_below": 0.0,
+    "told_above": 1.0,
+}
+
+TABLES: dict[str, dict[str, Any]] = {
+    "two-step": _TABLES_PAPER,
+    "agreement": {
+        **_TABLES_PAPER,
+        "hidden": 64,
+        "table_blocks": "plain",
+        "standardise": True,
+        "shared_decoders": True,
+        "decoder_rate": 2e-3,
+        "latent_rate": 5e-2,
+        "encoder_rate": 2e-3,
+        "schedule": "cosine",
+        "latent_epochs": 300,
+        "encoder_epochs": 30,
+        "fixed_order": False,
+        "dense_latents": False,
+        "reconstruction_weight": 1.0,
+        "tune_decoders": True,
+        "beta": 0.02,
+        "gamma": 3.0,
+        "eta": 0.1,
+        "opening": 10.0,
+        "sharpening": 0.2,
+        "shared_cost": 0.1,
+        "cross_weight": 1.0,
+        "product_weight": 1.0,
+        "unused_below": 0.5,
+        "told_above": 0.97,
+    },
+}
+"""Settings of models of tables, by objective; ``two-step`` is the reference's for its simulations
+(section 9.4 of the facts on it)."""

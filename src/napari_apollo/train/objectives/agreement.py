@@ -36,6 +36,7 @@ from napari_apollo.train.objectives.normals import (
     sample,
     split,
 )
+from napari_apollo.train.objectives.pruning import distinct_dimensions, used_dimensions
 
 OPENING = (0.05, 0.35)
 """Parts of the first stage between which specific information falls to its price."""
@@ -43,6 +44,12 @@ OPENING = (0.05, 0.35)
 INDEPENDENCE = (0.35, 0.65)
 """Parts of the first stage between which independence comes in: from the start, it would keep
 information from leaving a block that it does not belong to."""
+
+SHARPENING = (0.5, 0.9)
+"""Parts of the first stage between which all information becomes cheaper, once it lies where it belongs."""
+
+CLOSINGS = (0.4, 0.6, 0.8)
+"""Parts of the first stage after which dimensions are closed that hold nothing of their own."""
 
 _START_SPREAD, _START_LOG_VARIANCE = 0.1, -2.0
 
@@ -61,6 +68,8 @@ class AgreementSettings(Protocol):
     @property
     def opening(self) -> float: ...
     @property
+    def sharpening(self) -> float: ...
+    @property
     def shared_cost(self) -> float: ...
     @property
     def cross_weight(self) -> float: ...
@@ -68,6 +77,8 @@ class AgreementSettings(Protocol):
     def product_weight(self) -> float: ...
     @property
     def unused_below(self) -> float: ...
+    @property
+    def told_above(self) -> float: ...
     @property
     def decoder_rate(self) -> float: ...
     @property
@@ -126,16 +137,36 @@ class Posteriors:
             if modality.specific
         }
 
+    @property
+    def tables(self) -> dict[str, LatentTable]:
+        """All tables: ``shared``, and the names of modalities."""
+        return {"shared": self.shared, **self.specific}
+
+    def close(self, network: Network, least: float, told: float = 1.0) -> None:
+        """Close the dimensions that hold fewer than ``least`` nats a row, or nothing of their own.
+
+        A dimension holds nothing of its own where more than the part ``told`` of its variance can be
+        read from the others of its block.
+        """
+        tables = self.tables
+        used = used_dimensions(tables, {name: network.kept(name) for name in tables}, least)
+        if told < 1:
+            for name, table in tables.items():
+                means = split(table.values)[0].cpu().numpy()
+                chosen = distinct_dimensions(means, used[name].cpu().numpy(), told)
+                used[name] = torch.from_numpy(chosen).to(table.values.device)
+        network.keep(used)
+
     def tensors(self) -> dict[str, Tensor]:
         """Everything needed to go on."""
-        tables = {"shared": self.shared, **{f"specific.{name}": t for name, t in self.specific.items()}}
-        return {k: v for name, table in tables.items() for k, v in prefixed(name, table.tensors()).items()}
+        return {
+            k: v for name, table in self.tables.items() for k, v in prefixed(name, table.tensors()).items()
+        }
 
     def load(self, tensors: Mapping[str, Tensor]) -> None:
         """Go on from what ``tensors`` gave."""
-        self.shared.load(under("shared", tensors))
-        for name, table in self.specific.items():
-            table.load(under(f"specific.{name}", tensors))
+        for name, table in self.tables.items():
+            table.load(under(name, tensors))
 
 
 class Agreement:
@@ -159,10 +190,17 @@ class Agreement:
         if not network.architecture.normal_codes:
             raise ConfigError("The objective 'agreement' needs encoders that give distributions.")
         self.posteriors = Posteriors(network, data, settings)
+        self._network = network
         self.stages = (
             AgreementStage(network, settings, self.posteriors),
             EncodingStage(network, settings, self.posteriors),
         )
+
+    def optimised(self, block: str, rows: Tensor) -> Tensor:
+        """Means of the posteriors; see ``Objective``."""
+        tables = self.posteriors
+        table = tables.shared if block == "shared" else tables.specific[block]
+        return split(table.values.index_select(0, rows))[0] * self._network.kept(block)
 
 
 class AgreementStage:
@@ -178,6 +216,7 @@ class AgreementStage:
         self._network = network
         self._settings = settings
         self._posteriors = posteriors
+        self._closings = torch.zeros((), dtype=torch.int64)
         names = list(network.encoders)
         self.losses = (
             "total",
@@ -202,6 +241,11 @@ class AgreementStage:
     def step(self, batch: Batch, rate_scale: float, done: float = 0.0) -> Tensor:
         """One step of all optimisers on the summed loss."""
         posteriors = self._posteriors
+        if int(self._closings) < len(CLOSINGS) and done >= CLOSINGS[int(self._closings)]:
+            self._closings += 1
+            # At first, specific latents have only just been opened: little is not yet nothing.
+            least = self._settings.unused_below if int(self._closings) > 1 else 0.0
+            posteriors.close(self._network, least, self._settings.told_above)
         shared = posteriors.shared.gather(batch.cells)
         specific = {
             name: posteriors.specific[name].gather(view.row)
@@ -227,10 +271,10 @@ class AgreementStage:
     ) -> list[Tensor]:
         network, own = self._network, self._settings
         codes = {name: network.encode(name, view.values, view.stain) for name, view in batch.views.items()}
-        mean, log_variance = split(shared)
+        mean, log_variance = self._open(shared, "shared")
         free = sample(mean, log_variance)
         joint = sample(*joint_code(batch, codes))
-        blocks = {name: split(leaf) for name, leaf in specific.items()}
+        blocks = {name: self._open(leaf, name) for name, leaf in specific.items()}
         nothing = shared.new_zeros(())
         reconstructions = []
         for name in network.encoders:
@@ -241,42 +285,55 @@ class AgreementStage:
             cross = self._crossed(batch, name, codes)
             reconstructions += [full, own.cross_weight * cross, own.product_weight * through]
         opening = self._opening(done)
+        beta = own.beta * own.sharpening ** ramp(done, *SHARPENING)
         cost = own.shared_cost * information(mean, log_variance).sum(1).mean()
         for block in blocks.values():
             cost = cost + opening * information(*block).sum(1).mean()
         apart, encoding, depends = nothing, nothing, nothing
-        for name, view in batch.views.items():
-            code = codes[name]
-            cells = (mean.index_select(0, view.cell), log_variance.index_select(0, view.cell))
-            apart = apart + divergence(*cells, code.shared, code.shared_log_variance).sum(1).mean()
-            if name in blocks:
-                fixed = tuple(part.detach() for part in blocks[name])
-                to = divergence(*fixed, code.specific, code.specific_log_variance).sum(1).mean()
-                encoding = encoding + to
         eta = own.eta * ramp(done, *INDEPENDENCE)
-        if eta > 0:
-            for name, block in blocks.items():
-                cell = batch.views[name].cell
-                depends = depends + dependence(mean.index_select(0, cell), block[0])
+        for name, view in batch.views.items():
+            cell_mean = mean.index_select(0, view.cell)
+            cell = (cell_mean, log_variance.index_select(0, view.cell))
+            apart = apart + divergence(*cell, *codes[name].shared_normal).sum(1).mean()
+            if name in blocks:
+                own_mean, own_log_variance = blocks[name]
+                fixed = (own_mean.detach(), own_log_variance.detach())
+                encoding = encoding + divergence(*fixed, *codes[name].specific_normal).sum(1).mean()
+                if eta > 0:
+                    depends = depends + dependence(cell_mean, own_mean)
         return [
             *reconstructions,
-            own.beta * cost,
-            own.beta * own.gamma * apart,
-            own.beta * encoding,
+            beta * cost,
+            beta * own.gamma * opening * apart,
+            beta * encoding,
             eta * depends,
         ]
+
+    def _open(self, table: Tensor, name: str) -> tuple[Tensor, Tensor]:
+        """Means and log variances; the standard normal, which costs nothing, in closed dimensions."""
+        mean, log_variance = split(table)
+        kept = self._network.kept(name)
+        return mean * kept, log_variance * kept
 
     def _opening(self, done: float) -> float:
         """Factor on the price of specific information, from its start down to 1."""
         return float(self._settings.opening ** (1 - ramp(done, *OPENING)))
 
-    def _rebuilt(self, batch, name, code, block, free, joint) -> tuple[Tensor, Tensor]:
+    def _rebuilt(
+        self,
+        batch: Batch,
+        name: str,
+        code: Code,
+        block: tuple[Tensor, Tensor] | None,
+        free: Tensor,
+        joint: Tensor,
+    ) -> tuple[Tensor, Tensor]:
         """Losses of values rebuilt from the posteriors, and from what the encoders say together."""
         network, view = self._network, batch.views[name]
         shared = torch.cat([free.index_select(0, view.cell), joint.index_select(0, view.cell)])
         own = None
         if block is not None:
-            own = torch.cat([sample(*block), sample(code.specific, code.specific_log_variance)])
+            own = torch.cat([sample(*block), sample(*code.specific_normal)])
         decoded = network.decode(name, shared, own, torch.cat([view.stain, view.stain]))
         first, second = decoded.chunk(2)
         kind = self._settings.loss
@@ -292,7 +349,7 @@ class AgreementStage:
         for other, code in codes.items():
             if other != name:
                 source, target = batch.pairs(other, name)
-                drawn = sample(code.shared, code.shared_log_variance)
+                drawn = sample(*code.shared_normal)
                 shared.append(drawn.index_select(0, source))
                 wanted.append(target)
         target = torch.cat(wanted) if wanted else view.row[:0]
@@ -310,19 +367,21 @@ class AgreementStage:
     def tensors(self) -> dict[str, Tensor]:
         """Posteriors with their moments, and the networks' optimiser."""
         return {
+            "closings": self._closings,
             **prefixed("posteriors", self._posteriors.tensors()),
             **prefixed("adam", adam_tensors(self._optimiser, self.network_parameters)),
         }
 
     def load(self, tensors: Mapping[str, Tensor]) -> None:
         """Go on from what ``tensors`` gave."""
+        self._closings.copy_(tensors["closings"])
         self._posteriors.load(under("posteriors", tensors))
         load_adam(self._optimiser, self.network_parameters, under("adam", tensors))
 
 
 def joint_code(batch: Batch, codes: Mapping[str, Code]) -> tuple[Tensor, Tensor]:
     """Means and log variances (b, s) of what all encoders of a cell say together."""
-    said = [(code.shared, code.shared_log_variance, batch.views[name].cell) for name, code in codes.items()]
+    said = [(*code.shared_normal, batch.views[name].cell) for name, code in codes.items()]
     return product(len(batch.cells), said, said[0][0].shape[1], said[0][0])
 
 

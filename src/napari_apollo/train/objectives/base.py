@@ -57,6 +57,11 @@ class Objective(Protocol):
     """Whether encoders are to give distributions."""
     stages: Sequence[Stage]
 
+    def optimised(self, block: str, rows: Tensor) -> Tensor:
+        """Latents (n, d) that were optimised, of rows (n,): of cells where ``block`` is ``shared``, else
+        of the values of the modality of that name. Closed dimensions are 0.
+        """
+
 
 OBJECTIVES: dict[str, Any] = {}
 """By name, classes that are made of a network, its training cells and settings."""

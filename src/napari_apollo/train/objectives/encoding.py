@@ -13,7 +13,7 @@ from napari_apollo.train.augment import turn
 from napari_apollo.train.data import Batch, View
 from napari_apollo.train.objectives.base import adam, adam_tensors, load_adam, prefixed, under
 from napari_apollo.train.objectives.inference import decoded_losses, validation_losses
-from napari_apollo.train.objectives.normals import divergence, information, split
+from napari_apollo.train.objectives.normals import divergence, split
 
 if TYPE_CHECKING:
     from napari_apollo.train.objectives.agreement import AgreementSettings, Posteriors
@@ -57,7 +57,7 @@ class EncodingStage:
     def prepare(self) -> None:
         """Close what is unused; encoders learn, decoders are frozen unless they may move."""
         if not self._closed:
-            self._network.keep(*used_dimensions(self._posteriors, self._settings.unused_below))
+            self._posteriors.close(self._network, self._settings.unused_below)
             self._closed = True
         self._network.requires_grad_(False)
         self._network.eval()
@@ -99,10 +99,10 @@ class EncodingStage:
         rows = batch.cells.index_select(0, view.cell)
         shared = self._posteriors.shared.values.index_select(0, rows)
         kept_shared, kept_own = self._network.kept(), self._network.kept(name)
-        distance = (divergence(*split(shared), code.shared, code.shared_log_variance) * kept_shared).sum(1)
+        distance = (divergence(*split(shared), *code.shared_normal) * kept_shared).sum(1)
         if code.specific is not None:
             own = self._posteriors.specific[name].values.index_select(0, view.row)
-            divergences = divergence(*split(own), code.specific, code.specific_log_variance)
+            divergences = divergence(*split(own), *code.specific_normal)
             distance = distance + (divergences * kept_own).sum(1)
         return (distance * weight).sum() / weight.sum().clamp(min=1)
 
@@ -130,21 +130,3 @@ class EncodingStage:
         """Go on from what ``tensors`` gave."""
         self._posteriors.load(under("posteriors", tensors))
         load_adam(self._optimiser, self.network_parameters, under("adam", tensors))
-
-
-def used_dimensions(posteriors: Posteriors, least: float) -> tuple[Tensor, dict[str, Tensor]]:
-    """Dimensions in which posteriors hold, on average over cells, at least that many nats.
-
-    Returns
-    -------
-    shared : torch.Tensor
-        (s,) bool; where none holds that much, the one that holds most.
-    specific : dict
-        By modality, (d,) bool.
-    """
-    held = information(*split(posteriors.shared.values)).mean(0)
-    shared = (held >= least) | (held == held.max())
-    return shared, {
-        name: information(*split(table.values)).mean(0) >= least
-        for name, table in posteriors.specific.items()
-    }

@@ -66,18 +66,18 @@ def product(
 def dependence(first: Tensor, second: Tensor) -> Tensor:
     """How much two blocks (n, d) and (n, e) of one batch depend on each other: 0 not, 1 entirely.
 
-    The Hilbert-Schmidt independence criterion (Gretton et al. 2005) with Gaussian kernels whose width is
-    the median distance, normalised as Kornblith et al. (2019) do: HSIC(a, b) / sqrt(HSIC(a, a) HSIC(b, b)).
+    The Hilbert-Schmidt independence criterion (Gretton et al. 2005), normalised as Kornblith et al.
+    (2019) do: HSIC(a, b) / sqrt(HSIC(a, a) HSIC(b, b)), with kernels exp(-d² / mean of d²).
     """
     kernels = [_centred(_gaussian(block)) for block in (first, second)]
     own = torch.stack([(kernel * kernel).sum() for kernel in kernels])
-    return (kernels[0] * kernels[1]).sum() / (own.prod().sqrt() + 1e-8)
+    return (kernels[0] * kernels[1]).sum() / (own.prod() + 1e-12).sqrt()
 
 
 def _gaussian(values: Tensor) -> Tensor:
     square = values.square().sum(1)
     distances = (square[:, None] + square[None] - 2 * values @ values.T).clamp(min=0)
-    return torch.exp(-distances / distances.detach().median().clamp(min=1e-6))
+    return torch.exp(-distances / distances.detach().mean().clamp(min=1e-6))
 
 
 def _centred(kernel: Tensor) -> Tensor:

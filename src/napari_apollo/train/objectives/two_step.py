@@ -100,6 +100,11 @@ class TwoStep:
             EncoderStage(network, settings, self.shared, self.specific),
         )
 
+    def optimised(self, block: str, rows: Tensor) -> Tensor:
+        """Latents that were optimised; see ``Objective``."""
+        table = self.shared if block == "shared" else self.specific[block]
+        return table.values.index_select(0, rows)
+
 
 class LatentStage:
     """Step 1: the vectors of the cells and the decoders, together."""

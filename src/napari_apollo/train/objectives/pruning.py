@@ -1,0 +1,84 @@
+"""Which dimensions of posteriors are worth keeping: those that hold something, and nothing twice."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from torch import Tensor
+
+from napari_apollo.probes import readable
+from napari_apollo.train.latents import LatentTable
+from napari_apollo.train.objectives.normals import information, split
+
+_CELLS = 800
+"""Rows that are looked at to see whether a dimension can be read from others."""
+
+
+def held_nats(table: LatentTable, kept: Tensor) -> Tensor:
+    """Nats that each dimension (d,) of a table of posteriors holds, on average over rows; 0 if closed."""
+    return information(*split(table.values)).mean(0) * kept
+
+
+def used_dimensions(
+    tables: Mapping[str, LatentTable], kept: Mapping[str, Tensor], least: float
+) -> dict[str, Tensor]:
+    """Dimensions that hold at least so many nats.
+
+    Parameters
+    ----------
+    tables
+        Posteriors, under ``shared`` and the names of modalities.
+    kept
+        1 for dimensions that are open, else 0, by the same names.
+    least
+        Nats; the best shared dimension stays, whatever it holds.
+
+    Returns
+    -------
+    dict
+        By name (d,) bool.
+    """
+    used = {}
+    for name, table in tables.items():
+        held = held_nats(table, kept[name])
+        used[name] = (held >= least) & kept[name].bool()
+        if name == "shared":
+            used[name] |= held == held.max()
+    return used
+
+
+def distinct_dimensions(means: np.ndarray, open_: np.ndarray, most: float, seed: int = 0) -> np.ndarray:
+    """Dimensions that are left when those go, one by one, that the others tell already.
+
+    Parameters
+    ----------
+    means
+        (cell, d) float.
+    open_
+        (d,) bool: dimensions to choose from.
+    most
+        A dimension goes when its non-linear, held-out R² from the others is above this; the one that is
+        told best goes first.
+    seed
+        Of the folds.
+
+    Returns
+    -------
+    numpy.ndarray
+        (d,) bool.
+    """
+    chosen = [int(index) for index in np.flatnonzero(open_)]
+    rows = means[:: max(1, len(means) // _CELLS)]
+    while len(chosen) > 1:
+        told = [
+            float(readable(np.delete(rows[:, chosen], i, axis=1), rows[:, [index]], seed=seed)[0])
+            for i, index in enumerate(chosen)
+        ]
+        best = int(np.nanargmax(told))
+        if told[best] <= most:
+            break
+        del chosen[best]
+    result = np.zeros(len(open_), bool)
+    result[chosen] = True
+    return result
