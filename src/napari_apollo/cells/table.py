@@ -86,16 +86,34 @@ def write_folder(table: anndata.AnnData, folder: Path) -> None:
     """Write a table as zarr v3 into an empty folder and seal it."""
     import anndata
 
-    coded = table.copy()
-    for column in TEXT_COLUMNS[1:]:
-        if column in coded.obs:
-            coded.obs[column] = coded.obs[column].astype(str).astype("category")
+    coded = _coded(table)
     with warnings.catch_warnings(), anndata.settings.override(zarr_write_format=3, auto_shard_zarr_v3=False):
         # zarr says of every text array that its format is not yet part of the specification.
         warnings.filterwarnings("ignore", module="zarr")
         warnings.filterwarnings("ignore", module="anndata")
         coded.write_zarr(folder, convert_strings_to_categoricals=False)
     checksums.seal_group(folder, {}, checksums.sums_of_folder(folder, synced=True))
+
+
+def _coded(table: anndata.AnnData) -> anndata.AnnData:
+    """The table with its text as categories; everything else is the same memory, as it may be large."""
+    import anndata
+
+    texts = {
+        column: table.obs[column].astype(str).astype("category")
+        for column in TEXT_COLUMNS[1:]
+        if column in table.obs
+    }
+    coded = anndata.AnnData(
+        X=table.X,
+        obs=table.obs.assign(**texts),
+        var=table.var,
+        uns=table.uns,
+        **{name: dict(getattr(table, name)) for name in ("layers", "obsm", "obsp", "varm", "varp")},
+    )
+    if table.raw is not None:
+        coded.raw = table.raw.to_adata()
+    return coded
 
 
 def read_folder(folder: Path) -> anndata.AnnData:

@@ -49,7 +49,7 @@ class NucleiEngine:
     name: str = "nuclei"
     diameter: float = 20.0
     decoding: Decoding = field(
-        default=Decoding(reach=40, separation=7.0, capture=8.0, least_area=16.0, least_votes=15.0, looks=3)
+        default=Decoding(reach=40, separation=7.0, capture=8.0, least_area=48.0, least_votes=15.0, looks=3)
     )
 
     def maps(self, work: WorkField, box: Box) -> Maps:
