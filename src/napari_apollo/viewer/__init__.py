@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import Any
 
 _HOMES = {
+    "add_foci": "foci",
     "add_predictions": "overlay",
     "attach_table": "tables",
     "dock": "docking",

@@ -13,6 +13,9 @@ from qtpy.QtWidgets import (
     QFormLayout,
     QLabel,
     QLineEdit,
+    QListWidget,
+    QListWidgetItem,
+    QSizePolicy,
     QSpinBox,
     QVBoxLayout,
     QWidget,
@@ -27,6 +30,7 @@ from napari_apollo.viewer.picking import PathMode, PathPicker
 Config = TypeVar("Config", bound=OperationConfig)
 
 _LARGEST = 2**31 - 1
+_ROWS = 5
 
 
 class Editor(QObject):
@@ -74,6 +78,7 @@ class Editor(QObject):
             combo = QComboBox()
             combo.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
             combo.setMinimumContentsLength(8)
+            combo.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
             if spec.optional:
                 combo.addItem(empty, None)
             for choice in choices if choices is not None else spec.choices:
@@ -154,40 +159,44 @@ class Editor(QObject):
         self.value = chosen if not isinstance(chosen, tuple) else tuple(c for c in chosen if c in choices)
 
 
-class _Several(QWidget):
-    """Boxes to tick, any number of them."""
+class _Several(QListWidget):
+    """A list with boxes to tick, any number of them; a few rows are in sight."""
 
     changed = Signal()
 
     def __init__(self, choices: Sequence[str], spec: FieldSpec) -> None:
         super().__init__()
-        self._tooltip = spec.tooltip
-        self._boxes: list[QCheckBox] = []
-        self._layout = QVBoxLayout(self)
-        self._layout.setContentsMargins(0, 0, 0, 0)
-        self._layout.setSpacing(1)
+        self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
         self.offer(choices)
+        self.itemChanged.connect(lambda _: self.changed.emit())
 
     def offer(self, choices: Sequence[str]) -> None:
-        for box in self._boxes:
-            self._layout.removeWidget(box)
-            box.deleteLater()
-        self._boxes = [QCheckBox(choice) for choice in choices]
-        for box in self._boxes:
-            box.setToolTip(self._tooltip)
-            box.toggled.connect(lambda _: self.changed.emit())
-            self._layout.addWidget(box)
+        before = self.blockSignals(True)
+        self.clear()
+        for choice in choices:
+            item = QListWidgetItem(choice)
+            item.setFlags(item.flags() | Qt.ItemFlag.ItemIsUserCheckable)
+            item.setCheckState(Qt.CheckState.Unchecked)
+            self.addItem(item)
+        self.blockSignals(before)
+        self.setFixedHeight(8 + 20 * min(max(len(choices), 1), _ROWS))
+
+    @property
+    def _items(self) -> list[QListWidgetItem]:
+        items = (self.item(number) for number in range(self.count()))
+        return [item for item in items if item is not None]
 
     @property
     def chosen(self) -> tuple[str, ...]:
-        return tuple(box.text() for box in self._boxes if box.isChecked())
+        return tuple(item.text() for item in self._items if item.checkState() == Qt.CheckState.Checked)
 
     @chosen.setter
     def chosen(self, names: Sequence[str]) -> None:
-        for box in self._boxes:
-            box.blockSignals(True)
-            box.setChecked(box.text() in names)
-            box.blockSignals(False)
+        before = self.blockSignals(True)
+        for item in self._items:
+            ticked = item.text() in names
+            item.setCheckState(Qt.CheckState.Checked if ticked else Qt.CheckState.Unchecked)
+        self.blockSignals(before)
 
 
 class ConfigForm(QWidget, Generic[Config]):
@@ -232,6 +241,7 @@ class ConfigForm(QWidget, Generic[Config]):
         super().__init__()
         self.config_type = config
         self._baseline: dict[str, Any] = {}
+        self._suggested: dict[str, Any] = {}
         self._problems: dict[str, QLabel] = {}
         self.editors: dict[str, Editor] = {}
         specs = describe(config)
@@ -294,6 +304,16 @@ class ConfigForm(QWidget, Generic[Config]):
         """Enter values as a person would."""
         for name, value in values.items():
             self.editors[name].value = value
+        self._edited()
+
+    def suggest(self, **values: Any) -> None:
+        """Enter values that hold until a person enters others."""
+        for name, value in values.items():
+            editor = self.editors[name]
+            shown = self._suggested.get(name, self._baseline.get(name))
+            if _alike(editor.value, shown):
+                editor.value = value
+                self._suggested[name] = value
         self._edited()
 
     def offer(self, name: str, choices: Sequence[str]) -> None:

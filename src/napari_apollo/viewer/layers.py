@@ -95,6 +95,15 @@ class Frame:
             }
         )
 
+    def shifted(self, y: float, x: float) -> Frame:
+        """Frame of a part of the layer that begins at pixel (y, x)."""
+        values = dict(self.values)
+        shear = np.eye(2)
+        shear[0, 1] = float(np.ravel(values.get("shear", 0.0))[0])
+        linear = np.asarray(values.get("rotate", np.eye(2))) @ shear @ np.diag(values["scale"])
+        values["translate"] = np.asarray(values.get("translate", (0.0, 0.0))) + linear @ np.array([y, x])
+        return Frame(values)
+
     @classmethod
     def from_pixel_size(cls, pixel_size_um: float | Sequence[float] | None) -> Frame:
         """Frame of an image from disk: micrometres where the pixel size is known, else pixels."""

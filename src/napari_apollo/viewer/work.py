@@ -92,3 +92,49 @@ def ready(engine: str = "nuclei", *, progress: Progress = silent, should_stop: S
 
     get_engine(engine)
     return True
+
+
+def segment_two_panels(
+    study: str, settings: dict[str, Any], *, progress: Progress = silent, should_stop: ShouldStop = never
+) -> str:
+    """Find the nuclei of the lymph node sample and divide them over its two panels; the path of the
+    two-panel manifest comes back.
+    """
+    from napari_apollo.cells import SegmentConfig, segment
+    from napari_apollo.samples import two_panel_study
+    from napari_apollo.study import open_labels
+
+    config = SegmentConfig(**settings)
+    segmented = segment(study, config, progress=progress, should_stop=should_stop)
+    labels = segmented.fields[0].labels
+    assert labels is not None  # written by segment
+    divided = two_panel_study(open_labels(labels).read(), Path(config.output) / "two_panels")
+    return str(divided.study.path)
+
+
+def estimate_training(
+    store: str, settings: dict[str, Any], *, progress: Progress = silent, should_stop: ShouldStop = never
+) -> str:
+    """What a training would learn from, where, and how much memory it takes, in words."""
+    from napari_apollo.cells import CellStore
+    from napari_apollo.model.device import describe_device, pick_device
+    from napari_apollo.train import TrainConfig
+    from napari_apollo.train.build import image_architecture, seeded_network
+    from napari_apollo.train.dataset import TEST, TRAIN, VALIDATION, open_dataset
+    from napari_apollo.train.memory import plan_memory
+
+    config = TrainConfig(**settings)
+    cells = CellStore.open(store)
+    device = pick_device(config.device)
+    dataset = open_dataset(cells, config)
+    network = seeded_network(image_architecture(config, dataset.vocabulary, cells.crop_size), config.seed)
+    training = dataset.cells(TRAIN, device, every_protein=True)
+    validation = dataset.cells(VALIDATION, device, every_protein=True)
+    plan = plan_memory(training, validation, network, config.memory_gb)
+    counts = dataset.split.counts()
+    held = dataset.split.test
+    names = f"{len(held)} {dataset.split.by}s" if len(held) > 3 else ", ".join(held)
+    return (
+        f"{counts[TRAIN]} cells to learn from, {counts[VALIDATION]} to decide when to stop, {counts[TEST]} "
+        f"held out for the test ({names}). On the {describe_device(device)}: {plan.in_words()}."
+    )

@@ -1,0 +1,247 @@
+"""The overlay tool: predict, lay it over the image, compare."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, ClassVar
+
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QCheckBox, QComboBox, QListWidget, QListWidgetItem
+
+from napari_apollo.cells import CellStore
+from napari_apollo.predict import PredictConfig, PredictionStore
+from napari_apollo.viewer import compare, training
+from napari_apollo.viewer.adopting import adopt
+from napari_apollo.viewer.child import in_child
+from napari_apollo.viewer.forms import ConfigForm
+from napari_apollo.viewer.overlay import cell_store_of
+from napari_apollo.viewer.parts import Fold, button, column, heading, note, row, say, small_button
+from napari_apollo.viewer.preferences import preferences
+from napari_apollo.viewer.tool import Tool
+
+_FIRST = ("measured", "predicted")
+
+
+class OverlayTool(Tool):
+    """Show, over the image, the stains that a model reconstructs and predicts."""
+
+    job_keys: ClassVar[tuple[str, ...]] = ("predict",)
+
+    def build(self) -> None:
+        """Add the parts."""
+        self.missing = note("Cut cells and train a model first, or drop predictions on the window.")
+        self.run_box = QComboBox()
+        self.run_box.setToolTip("Run whose model predicts")
+        self.run_box.setAccessibleName("Run")
+        self.run_box.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+        refresh = small_button("refresh", "Look for finished runs again", self.refresh_runs)
+        self.form = ConfigForm(
+            PredictConfig, (), ["output", "device", "normalisation", "also_measured", "skip_unknown",
+                                "other_anchor", "batch_size"],
+            modes={"output": "save"}, titles={"also_measured": "Also measured stains"},
+        )  # fmt: skip
+        self.predict_button = button(
+            "Predict", "Place every cell, rebuild what was measured, predict what was not", self.predict,
+            main=True, name="start",
+        )  # fmt: skip
+        self.about = note()
+        self.image = QComboBox()
+        self.image.setToolTip("Image that is shown")
+        self.image.setAccessibleName("Image")
+        self.image.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+        self.roles = {}
+        for role in compare.ROLES:
+            box = self.roles[role] = QCheckBox(compare.ROLE_WORDS[role])
+            box.setChecked(role in _FIRST)
+            box.setToolTip("Layers to add; afterwards, whether they are seen")
+            box.toggled.connect(self._toggled)
+        self.stains = QListWidget()
+        self.stains.setToolTip("Stains to show")
+        self.stains.setAccessibleName("Stains")
+        self.show_button = button(
+            "Show layers", "Open the image with the chosen layers", self.show_layers, main=True, name="eye"
+        )
+        self.stain = QComboBox()
+        self.stain.setToolTip("Stain to compare")
+        self.stain.setAccessibleName("Stain to compare")
+        flip_button = button(
+            "Flip", "Show the next of measured, reconstructed, predicted", self.flip, name="flip"
+        )
+        self.grid = button(
+            "Side by side", "Show all of them in napari's grid", self.side_by_side, name="grid"
+        )
+        self.grid.setCheckable(True)
+        self.shown = note()
+        self.add(
+            self.missing,
+            heading("Model"),
+            row(self.run_box, refresh, stretch=0),
+            self.form,
+            self.predict_button,
+            self.about,
+            heading("Image"),
+            self.image,
+            heading("Layers"),
+            column(*self.roles.values()),
+            Fold("Stains", self.stains),
+            self.show_button,
+            heading("Compare"),
+            row(self.stain, flip_button, self.grid, stretch=0),
+            self.shown,
+        )
+        self.follow(self.session.store_changed, self._store_changed)
+        self.follow(self.session.run_changed, self._run_changed)
+        self.follow(self.session.predictions_changed, self._predictions_changed)
+        self.follow(self.viewer.layers.events.inserted, self._layers_changed)
+        adopt(self.session, self.viewer.layers)
+        self._store_changed(self.session.store)
+        self._predictions_changed(self.session.predictions)
+
+    # --- what people do -----------------------------------------------------------------------
+
+    def refresh_runs(self) -> None:
+        """Offer the finished runs beside the study, and the one that is watched."""
+        run = self.session.run
+        entries = [entry for entry in training.find_runs(self.session.place) if entry.state == "done"]
+        folders = [entry.folder for entry in entries]
+        if run is not None and run.folder not in folders and (run.folder / "model").is_dir():
+            folders.insert(0, run.folder)
+        chosen = self.run_box.currentData() or (None if run is None else str(run.folder))
+        self.run_box.clear()
+        for folder in folders:
+            self.run_box.addItem(folder.name, str(folder))
+        self.run_box.setCurrentIndex(max(0, self.run_box.findData(chosen)))
+        self._able()
+
+    def predict(self) -> None:
+        """Predict for all cells of the store with the chosen run's model."""
+        store, folder = self.session.store, self.run_box.currentData()
+        if store is None or not folder:
+            self.say("Choose a finished run, and open a cell store.", "problem")
+            return
+        config = self.attempt("Predicting", lambda: self.form.config(overwrite=True))
+        if config is None:
+            return
+        call = in_child(
+            "napari_apollo.viewer.work:predict_store",
+            store=str(store.path), model=folder, settings=config.model_dump(mode="json"),
+        )  # fmt: skip
+        self.run("Predicting stains", call, key="predict", then=self._predicted)
+
+    def show_layers(self) -> None:
+        """Open the image with the chosen layers."""
+        predictions, store = self.session.predictions, self.session.store
+        image = self.image.currentData()
+        if predictions is None or store is None or image is None:
+            self.say("Predict first, or drop predictions on the window.", "problem")
+            return
+        roles = self.chosen_roles
+        added = self.attempt(
+            "Showing the overlay",
+            lambda: compare.show_overlay(
+                self.viewer, predictions, store, image,
+                stains=self.chosen_stains, roles=roles, study=self._study_with(image),
+            ),
+        )  # fmt: skip
+        if added is not None:
+            self.grid.setChecked(False)
+            self.viewer.grid.enabled = False
+            self.viewer.reset_view()
+            self.say("Scores of each cell stand in the features of the layer “cells”.")
+
+    def flip(self) -> None:
+        """Show the next of measured, reconstructed, predicted."""
+        role = compare.flip(self.viewer, self.stain.currentText())
+        say(self.shown, compare.ROLE_WORDS.get(role, "Show layers first."), "plain")
+
+    def side_by_side(self) -> None:
+        """Show all roles of the stain in napari's grid, or end that."""
+        if self.grid.isChecked():
+            number = compare.side_by_side(self.viewer, self.stain.currentText())
+            self.viewer.reset_view()
+            roles = compare.roles_of(self.viewer, self.stain.currentText())
+            words = ", ".join(compare.ROLE_WORDS[role].lower() for role in roles)
+            say(self.shown, f"From the left: {words}." if number else "Show layers first.", "plain")
+        else:
+            compare.side_by_side(self.viewer, "")
+            say(self.shown, "")
+            self._toggled()
+            self.viewer.reset_view()
+
+    # --- how it is shown ------------------------------------------------------------------------
+
+    @property
+    def chosen_roles(self) -> list[str]:
+        """Roles that are ticked."""
+        return [role for role, box in self.roles.items() if box.isChecked()]
+
+    @property
+    def chosen_stains(self) -> list[str]:
+        """Stains that are ticked; none where all are."""
+        items = [self.stains.item(number) for number in range(self.stains.count())]
+        ticked = [item.text() for item in items if item and item.checkState() == Qt.CheckState.Checked]
+        return [] if len(ticked) == len(items) else ticked
+
+    def _study_with(self, image: str) -> Any:
+        study = self.session.study
+        if study is None or not any(str(field.image) == image for field in study):
+            return None
+        return study
+
+    def _predicted(self, path: str) -> None:
+        store = self.session.store
+        if store is not None:
+            self.session.store = CellStore.open(store.path)  # its table has latents and scores now
+        self.session.predictions = PredictionStore.open(path)
+        self.say(f"Predictions are in {path}.", "good")
+
+    def _store_changed(self, store: CellStore | None) -> None:
+        self.image.clear()
+        if store is not None:
+            images = compare.images_of(store)
+            for image, name in zip(images, compare.short_names(images), strict=True):
+                self.image.addItem(name, image)
+            self.form.suggest(device=preferences().device)
+        self.refresh_runs()
+
+    def _run_changed(self, run: Any) -> None:
+        self.refresh_runs()
+        if run is not None:
+            self.run_box.setCurrentIndex(max(0, self.run_box.findData(str(run.folder))))
+
+    def _predictions_changed(self, predictions: PredictionStore | None) -> None:
+        self._able()
+        if predictions is None:
+            say(self.about, "")
+            return
+        if self.session.store is None:
+            self.session.store = self.attempt("Opening the cells", lambda: cell_store_of(predictions))
+        vocabulary = predictions.card.vocabulary
+        say(
+            self.about,
+            f"Predictions by {Path(predictions.model_name).name or 'a model'}: {', '.join(vocabulary)}.",
+        )
+        stains = [predictions.anchor, *vocabulary]
+        self.stains.clear()
+        for stain in stains:
+            item = QListWidgetItem(stain)
+            item.setFlags(item.flags() | Qt.ItemFlag.ItemIsUserCheckable)
+            item.setCheckState(Qt.CheckState.Checked)
+            self.stains.addItem(item)
+        self.stains.setFixedHeight(8 + 20 * min(6, len(stains)))
+        self.stain.clear()
+        self.stain.addItems([*vocabulary, predictions.anchor])
+
+    def _toggled(self, *_: object) -> None:
+        if not self.grid.isChecked():
+            compare.set_visible(self.viewer, self.chosen_roles, self.chosen_stains)
+
+    def _able(self) -> None:
+        ready = self.session.store is not None
+        self.predict_button.setEnabled(ready and self.run_box.count() > 0)
+        self.show_button.setEnabled(ready and self.session.predictions is not None)
+        has_model = self.run_box.count() > 0 or self.session.predictions is not None
+        self.missing.setVisible(not (ready and has_model))
+
+    def _layers_changed(self, event: object = None) -> None:
+        adopt(self.session, self.viewer.layers)

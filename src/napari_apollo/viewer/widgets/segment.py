@@ -1,0 +1,212 @@
+"""The segmentation tool: find nuclei, look, correct, cut the cells."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Any, ClassVar
+
+from qtpy.QtWidgets import QCheckBox, QComboBox
+
+from napari_apollo.cells import SegmentConfig
+from napari_apollo.study import Study, StudyField
+from napari_apollo.viewer.adopting import adopt
+from napari_apollo.viewer.child import ChildProcess, in_child
+from napari_apollo.viewer.forms import ConfigForm
+from napari_apollo.viewer.layerfields import is_two_panel_sample
+from napari_apollo.viewer.layers import find_layers
+from napari_apollo.viewer.open import open_study
+from napari_apollo.viewer.parts import Fold, button, heading, note, row, say
+from napari_apollo.viewer.preferences import preferences
+from napari_apollo.viewer.previewing import nucleus_layer, preview_call, show_preview, visible_part
+from napari_apollo.viewer.tool import Tool, place_for
+from napari_apollo.viewer.widgets.correct import CorrectPart
+from napari_apollo.viewer.widgets.cropping import CropPart
+
+_ALL, _ONE = "Whole study", "Field shown"
+_SAMPLE = {"engine": "threshold", "diameter": 10.0}  # crowded and partly out of focus
+
+
+class SegmentTool(Tool):
+    """Find nuclei, correct them by hand, cut the cells and judge their quality."""
+
+    job_keys: ClassVar[tuple[str, ...]] = ("segment", "preview", "crop")
+
+    def build(self) -> None:
+        """Add the parts."""
+        self._helper = ChildProcess()
+        self.destroyed.connect(partial(_close, self._helper))
+        self.missing = note("Put a study together first, in the Study tool.")
+        self.field = QComboBox()
+        self.field.setToolTip("Field that is shown, looked at and corrected")
+        self.field.setAccessibleName("Field")
+        self.field.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+        self.show_button = button("Show", "Show the field in the viewer", self.show_field, name="eye")
+        self.form = ConfigForm(
+            SegmentConfig, ["stain", "engine", "diameter", "diameter_unit"], ["tile", "workers", "relabel"],
+            titles={"stain": "Nuclei shown by", "engine": "Found by"},
+            choices={"stain": ()},
+            empty={"stain": "DNA stain", "diameter": "estimated", "workers": "one for every core"},
+        )  # fmt: skip
+        words = "Find the nuclei of the part of the field that is in view"
+        self.preview_button = button("Preview in view", words, self.preview, name="eye")
+        self.scope = QComboBox()
+        self.scope.addItems([_ALL, _ONE])
+        self.scope.setToolTip("Which fields are segmented")
+        self.scope.setAccessibleName("Which fields are segmented")
+        self.divide = QCheckBox("Divide the cells over two panels")
+        self.divide.setToolTip(
+            "Of the lymph node sample: give each cell one of two panels, by blocks, and hide its other stains"
+        )
+        self.divide.setChecked(True)
+        self.start = button(
+            "Segment", "Find the nuclei and write label images", self.segment, main=True, name="start"
+        )
+        self.correct = CorrectPart(self)
+        self.correct_button = button(
+            "Correct the field shown",
+            "Bring its nuclei into memory to change them by hand",
+            self.correct_field,
+        )
+        self.crop = CropPart(self)
+        self.add(
+            self.missing,
+            heading("Field"),
+            row(self.field, self.show_button, stretch=0),
+            heading("Nuclei"),
+            self.form,
+            self.preview_button,
+            row(self.scope, self.start, stretch=1),
+            self.divide,
+            Fold("Correct by hand", self._correction(), is_open=False),
+            heading("Cells"),
+            self.crop,
+        )
+        self.follow(self.session.study_changed, self._study_changed)
+        self.follow(self.viewer.layers.events.inserted, self._layers_changed)
+        adopt(self.session, self.viewer.layers)
+        self._study_changed(self.session.study)
+
+    # --- what people do -----------------------------------------------------------------------
+
+    def show_field(self) -> None:
+        """Show the field in the viewer, in place of the one shown before."""
+        field = self._field()
+        if field is not None:
+            self.attempt("Opening the field", lambda: self._show(field))
+
+    def preview(self) -> None:
+        """Find the nuclei of the part that is in view."""
+        field = self._field()
+        config = self.attempt("Preview", self.form.config)
+        if field is None or config is None:
+            return
+        stain = config.stain or field.panel.anchor
+        if not find_layers(self.viewer, role="measured", stain=stain):
+            self.show_field()
+        layer = self.attempt("Preview", lambda: nucleus_layer(self.viewer, str(field.image), stain))
+        if layer is None:
+            return
+        part = visible_part(layer)
+        pixels = (layer.data[0] if layer.multiscale else layer.data)[part]
+        settings = config.model_dump(mode="json", include={"engine", "diameter", "diameter_unit"})
+        call = preview_call(self._helper, pixels, settings, _pixel_size(field))
+        self.run("Looking for nuclei", call, key="preview", then=partial(self._previewed, layer, part))
+
+    def segment(self) -> None:
+        """Find the nuclei of the study, or of the field shown, and write label images."""
+        study, field = self.session.study, self._field()
+        if study is None or study.path is None or field is None:
+            self.say("Save a study first, in the Study tool.", "problem")
+            return
+        path = study.path
+        output = place_for(self.session, "segmentation")
+        config = self.attempt("Segmenting", lambda: self.form.config(output=output, overwrite=True))
+        if config is None:
+            return
+        fields = [field.field] if self.scope.currentText() == _ONE else []
+        settings = config.model_dump(mode="json")
+        if self.divide.isVisibleTo(self):
+            call = in_child(
+                "napari_apollo.viewer.work:segment_two_panels", study=str(path), settings=settings
+            )
+        else:
+            call = in_child(
+                "napari_apollo.viewer.work:segment_study", study=str(path), settings=settings, fields=fields
+            )
+        self.run("Segmenting", call, key="segment", then=self._segmented)
+
+    def correct_field(self) -> None:
+        """Bring the nuclei of the field into memory to change them by hand."""
+        field = self._field()
+        if field is not None:
+            self.attempt("Opening the nuclei", lambda: self.correct.open(field))
+
+    def themed(self, dark: bool) -> None:
+        """Colour the plots."""
+        self.crop.colour(dark=dark)
+
+    # --- how it is shown ------------------------------------------------------------------------
+
+    def _correction(self) -> Any:
+        from napari_apollo.viewer.parts import column
+
+        return column(self.correct_button, self.correct)
+
+    def _field(self) -> StudyField | None:
+        study = self.session.study
+        name = self.field.currentText()
+        return study[name] if study is not None and name else None
+
+    def _show(self, field: StudyField) -> None:
+        for role in ("measured", "nuclei", "nuclei preview", "nuclei to correct"):
+            for old in find_layers(self.viewer, role=role):
+                self.viewer.layers.remove(old)
+        study = self.session.study
+        open_study(self.viewer, study or Study([field]), image=field.field)
+        self.viewer.reset_view()
+
+    def _previewed(self, layer: Any, part: tuple[slice, slice], labels: Any) -> None:
+        if layer in self.viewer.layers:
+            show_preview(self.viewer, layer, part, labels)
+            self.say(f"{int(labels.max(initial=0))} nuclei in view.", "good")
+
+    def _segmented(self, path: str) -> None:
+        shown = self.field.currentText()
+        self.session.study = Study.from_csv(path)
+        if self.field.findText(shown) >= 0:
+            self.field.setCurrentText(shown)
+        self.show_field()
+        self.say(f"Nuclei are in {Path(path).parent}.", "good")
+
+    def _study_changed(self, study: Study | None) -> None:
+        say(self.missing, "" if study is not None else "Put a study together first, in the Study tool.")
+        shown = self.field.currentText()
+        self.field.clear()
+        names = [field.field for field in study] if study is not None else []
+        self.field.addItems(names)
+        if shown in names:
+            self.field.setCurrentText(shown)
+        stains = dict.fromkeys(stain for field in study or () for stain in field.panel.stains)
+        self.form.offer("stain", list(stains))
+        sample = is_two_panel_sample(study)
+        self.divide.setVisible(sample)
+        if sample:
+            self.form.set(**_SAMPLE)
+        if preferences().workers is not None:
+            self.form.rebase({"workers": preferences().workers})
+        for part in (self.start, self.preview_button, self.show_button, self.correct_button):
+            part.setEnabled(study is not None)
+
+    def _layers_changed(self, event: object = None) -> None:
+        adopt(self.session, self.viewer.layers)
+
+
+def _pixel_size(field: StudyField) -> tuple[float, float] | None:
+    from napari_apollo.study import open_field
+
+    return open_field(field).pixel_size_um
+
+
+def _close(helper: ChildProcess, *_: object) -> None:
+    helper.close()
