@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from napari_apollo.model.modality import Architecture, Modality
+from napari_apollo.model.precision import Mixed
 
 
 class StainEmbedding(nn.Module):
@@ -37,7 +38,7 @@ class StainEmbedding(nn.Module):
         return nn.functional.embedding(stain, table)
 
 
-class ImageEncoder(nn.Module):
+class ImageEncoder(Mixed):
     """From an image to the shared and the specific latent.
 
     The maps of the last block are split: the first ones see only the shared output, the last
@@ -83,18 +84,21 @@ class ImageEncoder(nn.Module):
             Shared (n, s) and specific (n, d), the latter None where the modality has none; twice as
             long, means before log variances, where the encoder gives distributions.
         """
-        maps = self.trunk(values)
-        shared = maps[:, : self.shared_maps].flatten(1)
-        specific = maps[:, self.shared_maps :].flatten(1)
-        if self.embedding is not None:
-            assert stain is not None
-            condition = self.embedding(stain)
-            shared = torch.cat([shared, condition], dim=1)
-            specific = torch.cat([specific, condition], dim=1)
-        return self.to_shared(shared), self.to_specific(specific) if self.to_specific is not None else None
+        with self.mixed(values.device):
+            maps = self.trunk(values)
+            shared = maps[:, : self.shared_maps].flatten(1)
+            specific = maps[:, self.shared_maps :].flatten(1)
+            if self.embedding is not None:
+                assert stain is not None
+                condition = self.embedding(stain)
+                shared = torch.cat([shared, condition], dim=1)
+                specific = torch.cat([specific, condition], dim=1)
+            shared = self.to_shared(shared)
+            own = self.to_specific(specific) if self.to_specific is not None else None
+        return shared.float(), None if own is None else own.float()
 
 
-class ImageDecoder(nn.Module):
+class ImageDecoder(Mixed):
     """From a latent to an image, in logits; the mirror of the encoder's trunk.
 
     Parameters
@@ -123,5 +127,7 @@ class ImageDecoder(nn.Module):
         """Logits (n, 1, y, x) from a latent (n, l) and the stain's embedding (n, e), if any."""
         if condition is not None:
             latent = torch.cat([latent, condition], dim=1)
-        maps = nn.functional.relu(self.from_latent(latent)).unflatten(1, self.bottom)
-        return self.trunk(maps)
+        with self.mixed(latent.device):
+            maps = nn.functional.relu(self.from_latent(latent)).unflatten(1, self.bottom)
+            values = self.trunk(maps)
+        return values.float()
