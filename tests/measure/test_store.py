@@ -56,7 +56,7 @@ def test_table_says_what_was_measured(store):
     assert var.at["nucleus_area", "unit"] == "µm²"
     assert var.at["cell_mean_CD3", "stain"] == "CD3"
     record = table.uns["measure"]
-    assert record["measure_version"] == 1
+    assert record["measure_version"] == 2
     assert record["pixel_size_um"] == 0.5
     assert json.loads(record["parameters"])["families"] == ["shape", "intensity"]
 

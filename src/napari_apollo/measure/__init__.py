@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from napari_apollo.measure.reduction import ReduceConfig as ReduceConfig
     from napari_apollo.measure.reduction import reduce_features as reduce_features
     from napari_apollo.measure.store import measure as measure
+    from napari_apollo.measure.study import measure_study as measure_study
     from napari_apollo.measure.volume import measure_stack as measure_stack
 
 _HOMES = {
@@ -25,6 +26,7 @@ _HOMES = {
     "MeasureConfig": "napari_apollo.measure.config",
     "measure_field": "napari_apollo.measure.field",
     "find_foci": "napari_apollo.measure.points",
+    "measure_study": "napari_apollo.measure.study",
     "measure_stack": "napari_apollo.measure.volume",
     "ReduceConfig": "napari_apollo.measure.reduction",
     "reduce_features": "napari_apollo.measure.reduction",
@@ -38,6 +40,7 @@ __all__ = [
     "measure",
     "measure_field",
     "measure_stack",
+    "measure_study",
     "reduce_features",
     "store_foci",
 ]

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.signal import find_peaks
 
+from napari_apollo.measure.compat_foci import count_foci
 from napari_apollo.measure.compat_form import (
     callipers,
     cropped,
@@ -32,15 +33,18 @@ from napari_apollo.measure.compat_names import (
     PROPERTIES,
     PROTEIN,
     feature,
+    foci_feature,
+    foci_name,
     protein_feature,
     protein_name,
 )
 from napari_apollo.measure.compiled import kernel
+from napari_apollo.measure.foci import foci_stains
 from napari_apollo.measure.gather import Cells
 from napari_apollo.measure.ordering import ascending
 from napari_apollo.measure.protein import grown_nucleus, ten_statistics
 from napari_apollo.measure.reasons import Reason
-from napari_apollo.measure.regions import NUCLEUS, values_of
+from napari_apollo.measure.regions import NUCLEUS, padded, values_of
 from napari_apollo.measure.registry import Column, Context, Family, Values, Why, blank
 
 UNGROWN = ("gammaH2AX", "lamin", "laminA", "laminB")
@@ -57,12 +61,16 @@ def _columns(context: Context) -> Sequence[Column]:
         textures = [f"{name}_{lag}" for name in PROPERTIES for lag in context.config.compat_lags_px]
         names = [*MORPHOLOGY, *BOUNDARY, *INTENSITIES, *CONDENSATION, *textures, *MOMENTS]
         columns += [Column("compat", feature(name), "nucleus", (context.anchor,), name) for name in names]
+    counted = foci_stains(context)
     for stain in context.sorted_stains:
         if stain != context.anchor:
             columns += [
                 Column("compat", protein_feature(name), "nucleus", (stain,), protein_name(name, stain))
                 for name in PROTEIN
             ]
+            if stain in counted:
+                name = foci_name(stain)
+                columns.append(Column("compat", foci_feature(name), "nucleus", (stain,), name))
     return columns
 
 
@@ -82,12 +90,16 @@ def _measure(cells: Cells, context: Context) -> tuple[Values, Why]:
                 values[i, _PEAKS] = _peaks(local_curvature(region))
         chromatin, reasons = values[:, :size], why[:, :size]
         reasons[np.isnan(chromatin) & (reasons == 0)] = Reason.NONE_FOUND
+    counted = foci_stains(context)
     for stain in context.sorted_stains:
         if stain != context.anchor:
             part = slice(size, size + len(PROTEIN))
             growth = 0 if stain in UNGROWN else GROWTH
             _protein(cells, context.channel(stain), growth, values[:, part], why[:, part])
             size += len(PROTEIN)
+            if stain in counted:
+                _foci_counts(cells, context.channel(stain), values[:, size], why[:, size])
+                size += 1
     return values, why
 
 
@@ -197,3 +209,19 @@ def _protein(cells, channel, growth, out, why):  # type: ignore[no-untyped-def]
         ten_statistics(ascending(cells.pixels[channel, start:stop][grown]), len(grown), ten, reasons)
         for k, source in enumerate((0, 1, 2, 3, 4, 5, 7, 6, 9, 8)):
             out[i, k], why[i, k] = ten[source], reasons[source]
+
+
+@kernel
+def _foci_counts(cells, channel, out, why):  # type: ignore[no-untyped-def]
+    for i in range(len(cells.height)):
+        start, stop = cells.start[i], cells.start[i + 1]
+        height, width = cells.height[i], cells.width[i]
+        values = values_of(cells.mask[start:stop], cells.pixels[channel, start:stop], NUCLEUS)
+        if len(values) == 0:
+            why[i] = _NO_REGION
+        elif values.min() == values.max():
+            why[i] = _CONSTANT
+        else:
+            light = np.zeros((height + 2, width + 2))
+            light[1:-1, 1:-1] = cells.pixels[channel, start:stop].reshape(height, width)
+            out[i] = count_foci(padded(cells.mask[start:stop], height, width, NUCLEUS), light)

@@ -167,5 +167,25 @@ def protein_feature(name: str) -> Feature:
 
 def protein_name(name: str, stain: str) -> str:
     """Published column name of a protein's statistic, for example ``median_gh2ax_2d_int``."""
-    short = {"gammaH2AX": "gh2ax", "53BP1": "53bp1"}.get(stain, stain.lower())
-    return f"{name}_{short}_2d_int"
+    return f"{name}_{short_name(stain)}_2d_int"
+
+
+def foci_name(stain: str) -> str:
+    """Published name of the number of foci, for example ``gh2ax_foci_count``."""
+    return f"{short_name(stain)}_foci_count"
+
+
+def foci_feature(name: str) -> Feature:
+    """Definition of the published number of foci."""
+    return Feature(
+        name,
+        "pieces of at least 4 px of what lies above mean + 2.5 sd of the nucleus's grey levels, split by watershed "
+        "from local maxima",
+        source="APOLLO study",
+        missing="no nucleus, or constant intensity",
+    )
+
+
+def short_name(stain: str) -> str:
+    """A stain as published names spell it."""
+    return {"gammaH2AX": "gh2ax", "53BP1": "53bp1"}.get(stain, stain.lower())

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterable
 from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
@@ -17,6 +18,8 @@ from typing import Any
 
 import numba
 from numba import njit
+
+from napari_apollo.progress import Progress, Step
 
 kernel: Any = njit(nogil=True, cache=True)
 """Compile a function without the interpreter's lock, so that threads share the cores."""
@@ -32,6 +35,15 @@ _CONSTANTS = "reasons"
 @kernel
 def _anything() -> int:
     return 0
+
+
+def say_if_compiling(families: Iterable[str], progress: Progress) -> None:
+    """Tell the user to wait where code of these families is not yet compiled on this machine."""
+    if numba.config.DISABLE_JIT:
+        return
+    folder = Path(_anything.stats.cache_path)
+    if not all(any(folder.glob(f"{name}.*.nbi")) for name in ("gather", *families)):
+        progress(Step("Compiling", detail="once on this machine; takes a minute or two"))
 
 
 def _drop_outdated(folder: Path) -> None:

@@ -68,6 +68,10 @@ class MeasureConfig(OperationConfig):
     foci_significance: float = Field(3.8, ge=1, le=50)
     """Standard deviations by which a focus must stand out; higher finds fewer and surer ones."""
 
+    expand_px: float | None = Field(None, ge=0, le=1000)
+    """Pixels by which the cell region goes beyond the nucleus where fields are measured; a quarter of the
+    field's median nuclear diameter where not given. A cell store brings its own cell regions."""
+
     batch: int = Field(512, ge=1, le=100_000)
     """Cells measured at a time by one worker; memory grows with it."""
 

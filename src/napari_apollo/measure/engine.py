@@ -61,7 +61,18 @@ class Measured:
 
 def columns_of(context: Context) -> list[Column]:
     """Columns of a context, in order."""
-    return [column for name in _wanted(context) for column in FAMILIES[name].columns(context)]
+    return [column for name in families_of(context) for column in FAMILIES[name].columns(context)]
+
+
+def union_of(parts: Sequence[Sequence[Column]]) -> list[Column]:
+    """Columns of several contexts, each once, families together."""
+    seen: dict[str, Column] = {}
+    for family in FAMILIES:
+        for columns in parts:
+            for column in columns:
+                if column.family == family:
+                    seen.setdefault(column.name, column)
+    return list(seen.values())
 
 
 def measure_cells(cells: Cells, context: Context, pixel_size_um: float | None) -> Measured:
@@ -76,7 +87,7 @@ def measure_cells(cells: Cells, context: Context, pixel_size_um: float | None) -
     pixel_size_um
         Side of a pixel in micrometres, or None where it is not known: lengths stay in pixels.
     """
-    parts = [FAMILIES[name].measure(cells, context) for name in _wanted(context)]
+    parts = [FAMILIES[name].measure(cells, context) for name in families_of(context)]
     count = len(cells.height)
     values = np.concatenate([np.empty((count, 0)), *(part[0] for part in parts)], axis=1)
     why = np.concatenate([np.empty((count, 0), np.uint8), *(part[1] for part in parts)], axis=1)
@@ -102,7 +113,8 @@ def to_units(values: Values, columns: Sequence[Column], pixel_size_um: float | N
             values[:, at] *= pixel_size_um**column.feature.power
 
 
-def _wanted(context: Context) -> list[str]:
+def families_of(context: Context) -> list[str]:
+    """Families that a context measures, in the order of their columns."""
     space = context.config.name_space
     chosen: set[str] = set(context.config.families) if space != "compat" else set()
     if space != "default":

@@ -13,12 +13,13 @@ from numpy.typing import NDArray
 
 from napari_apollo.errors import DataError
 from napari_apollo.measure import neighbours
+from napari_apollo.measure.compiled import say_if_compiling
 from napari_apollo.measure.config import MeasureConfig
-from napari_apollo.measure.engine import Measured, columns_of, measure_cells, to_units
+from napari_apollo.measure.engine import Measured, columns_of, families_of, measure_cells, to_units
 from napari_apollo.measure.gather import nucleus_centres
 from napari_apollo.measure.parts import FieldParts
 from napari_apollo.measure.reasons import Reason, count_reasons
-from napari_apollo.measure.registry import Context, Values, Why, white_of
+from napari_apollo.measure.registry import Column, Context, Values, Why, white_of
 from napari_apollo.measure.table import describe
 from napari_apollo.panels import Role, canonical_stain, role_of
 from napari_apollo.progress import Progress, ShouldStop, Step, never, silent
@@ -76,7 +77,48 @@ def measure_field(
     Cancelled
         When ``should_stop`` says so.
     """
-    config = config or MeasureConfig()
+    field = measure_cells_of_field(
+        image, labels, cells, stains, pixel_size_um, config or MeasureConfig(), anchor, progress, should_stop
+    )
+    names = [column.name for column in field.columns]
+    table = pd.DataFrame(field.values, index=pd.Index(field.ids, name="label"), columns=names)
+    table.attrs["var"] = describe(field.columns, field.pixel_size_um).to_dict("index")
+    table.attrs["missing"] = count_reasons(field.why)
+    return table
+
+
+@dataclass(frozen=True)
+class MeasuredField:
+    """Every cell of a field with its features.
+
+    Attributes
+    ----------
+    ids
+        (n,) int64 labels, ascending.
+    centres
+        (n, 2) float64 centroids of the nuclei (y, x), pixels.
+    columns
+        What is measured.
+    values, why
+        (n, column); features, and a ``Reason`` for every NaN.
+    pixel_size_um
+        Side of a pixel; None where lengths are in pixels.
+    """
+
+    ids: NDArray[np.int64]
+    centres: NDArray[np.float64]
+    columns: list[Column]
+    values: Values
+    why: Why
+    pixel_size_um: float | None
+
+
+def measure_cells_of_field(
+    image: Any, labels: Any, cells: Any | None, stains: Sequence[str],
+    pixel_size_um: float | tuple[float, float] | None, config: MeasureConfig, anchor: str | None,
+    progress: Progress, should_stop: ShouldStop,
+) -> MeasuredField:  # fmt: skip
+    """What ``measure_field`` makes its table from; arguments and errors are the same."""
     context = make_context(stains, anchor, config, white_of(image.dtype, config))
     size = square_pixel(pixel_size_um)
     parts = FieldParts(image, labels, cells, len(context.stains), config, should_stop)
@@ -87,6 +129,7 @@ def measure_field(
     why = np.zeros(values.shape, np.uint8)
     centres, contact = np.full((len(ids), 2), np.nan), np.full((len(ids), 2), np.nan)
     done = 0
+    say_if_compiling(families_of(context), progress)
     results = map_tasks(run, batches, workers=config.workers, should_stop=should_stop)
     for batch, part in zip(batches, results, strict=True):
         values[batch], why[batch] = part.measured.values, part.measured.why
@@ -97,12 +140,7 @@ def measure_field(
         around, why_around = neighbours_of(centres, contact, size, config)
         values, why = np.hstack([values, around]), np.hstack([why, why_around])
         columns = [*columns, *neighbours.COLUMNS]
-    table = pd.DataFrame(
-        values, index=pd.Index(ids, name="label"), columns=[column.name for column in columns]
-    )
-    table.attrs["var"] = describe(columns, size).to_dict("index")
-    table.attrs["missing"] = count_reasons(why)
-    return table
+    return MeasuredField(ids, centres, columns, values, why, size)
 
 
 def neighbours_of(

@@ -8,11 +8,11 @@ import numpy as np
 
 from napari_apollo.measure.compiled import kernel
 from napari_apollo.measure.distance import depth_of
-from napari_apollo.measure.gather import Cells
+from napari_apollo.measure.gather import Cells, nucleus_box
 from napari_apollo.measure.reasons import Reason
-from napari_apollo.measure.regions import NUCLEUS, values_of
+from napari_apollo.measure.regions import NUCLEUS, padded, values_of
 from napari_apollo.measure.registry import INTENSITY, Column, Context, Family, Feature, Values, Why, blank
-from napari_apollo.measure.spots import PAD, find_spots
+from napari_apollo.measure.spots import LEAST, PAD, find_spots, gap_of
 from napari_apollo.panels import canonical_stain
 
 FOCI_STAINS = ("gammaH2AX", "53BP1", "RAD51", "BRCA1", "MDC1", "PML", "RPA", "RIF1", "pATM", "pDNAPKcs")
@@ -97,11 +97,6 @@ def _measure(cells: Cells, context: Context) -> tuple[Values, Why]:
 
 FAMILY = Family("foci", "Foci in the nucleus, such as those of gammaH2AX and 53BP1.", _columns, _measure)
 
-MOST = 256
-"""Candidates kept in one nucleus; several times the foci that can be told apart in one."""
-SMOOTH = 2.7
-"""Width of the Gaussian over which the background is smooth, in widths of a focus."""
-
 _NO_REGION = int(Reason.NO_REGION)
 _TOO_SMALL = int(Reason.TOO_SMALL)
 _CONSTANT = int(Reason.CONSTANT)
@@ -112,18 +107,28 @@ _NO_STAIN = int(Reason.NO_STAIN)
 
 @kernel
 def spots_of_cell(cells, i, channel, sigma, significance):  # type: ignore[no-untyped-def]
-    """Spots of one cell in the coordinates of its box, its image and nucleus with ``PAD`` pixels around."""
+    """Spots of one cell, from its nucleus alone.
+
+    Returns
+    -------
+    place, heights, background, image, region
+        As ``find_spots`` has them: (y, x) with ``PAD`` pixels around the nucleus.
+    top, left
+        Where that image begins in the cell's box, ``PAD`` pixels or less before it.
+    """
     start = cells.start[i]
-    height, width = cells.height[i], cells.width[i]
-    image = np.zeros((height + 2 * PAD, width + 2 * PAD))
-    region = np.zeros((height + 2 * PAD, width + 2 * PAD), np.uint8)
-    for y in range(height):
-        for x in range(width):
-            if cells.mask[start + y * width + x] == NUCLEUS:
-                image[y + PAD, x + PAD] = cells.pixels[channel, start + y * width + x]
-                region[y + PAD, x + PAD] = 1
-    place, heights, background = find_spots(image, region, sigma, SMOOTH * sigma, significance, MOST)
-    return place, heights, background, image, region
+    top, left, bottom, right = nucleus_box(cells, i)
+    gap = gap_of(sigma)
+    image = np.zeros((bottom - top + 2 * PAD, right - left + 2 * PAD + gap))
+    region = np.zeros(image.shape)
+    for y in range(top, bottom):
+        for x in range(left, right):
+            at = start + y * cells.width[i] + x
+            if cells.mask[at] == NUCLEUS:
+                image[y - top + PAD, x - left + PAD] = cells.pixels[channel, at]
+                region[y - top + PAD, x - left + PAD] = 1.0
+    place, heights, background = find_spots(image, region, gap, sigma, significance)
+    return place, heights, background, image, region, top - PAD, left - PAD
 
 
 @kernel
@@ -131,13 +136,15 @@ def _foci(cells, channel, dna, alpha, sigma, significance, out, why):  # type: i
     for i in range(len(cells.height)):
         start, stop = cells.start[i], cells.start[i + 1]
         values = values_of(cells.mask[start:stop], cells.pixels[channel, start:stop], NUCLEUS)
-        if len(values) < 25:
+        if len(values) < LEAST:
             why[i] = _NO_REGION if len(values) == 0 else _TOO_SMALL
             continue
         if values.min() == values.max():
             why[i] = _CONSTANT
             continue
-        place, heights, background, image, region = spots_of_cell(cells, i, channel, sigma, significance)
+        place, heights, background, image, region, top, left = spots_of_cell(
+            cells, i, channel, sigma, significance
+        )
         areas, light = focus_areas(place, heights, background, image, region, sigma)
         _sums(areas, light, len(values), values.sum(), out[i], why[i])
         if len(place) == 0:
@@ -145,14 +152,14 @@ def _foci(cells, channel, dna, alpha, sigma, significance, out, why):  # type: i
             why[i, 6:] = _NONE_FOUND
             continue
         out[i, 7], out[i, 8] = heights.mean(), heights.max()
-        depth = np.sqrt(depth_of(region).astype(np.float64))
-        deepest = depth.max() - 0.5
+        depth = depth_of(padded(cells.mask[start:stop], cells.height[i], cells.width[i], NUCLEUS))
+        deepest = np.sqrt(depth.max()) - 0.5
         contrast = deep = 0.0
         for k in range(len(place)):
             y, x = int(np.round(place[k, 0])), int(np.round(place[k, 1]))
             under = background[y, x]
             contrast += heights[k] / under if under > 0.0 else np.nan
-            deep += max(depth[y, x] - 0.5, 0.0) / deepest
+            deep += (np.sqrt(depth[y + top + 1, x + left + 1]) - 0.5) / deepest
         out[i, 9] = contrast / len(place)
         if np.isnan(contrast):
             why[i, 9] = _NO_SIGNAL
@@ -163,7 +170,7 @@ def _foci(cells, channel, dna, alpha, sigma, significance, out, why):  # type: i
             why[i, 11] = _NONE_FOUND
         why[i, 12] = _NO_STAIN
         if dna >= 0:
-            _in_dense(cells, i, dna, alpha, place, out[i], why[i])
+            _in_dense(cells, i, dna, alpha, place, top, left, out[i], why[i])
 
 
 @kernel
@@ -189,16 +196,19 @@ def focus_areas(place, heights, background, image, region, sigma):  # type: igno
     """
     height, width = image.shape
     count = len(place)
-    owner = np.full((height, width), -1, np.int64)
+    owner = np.full((height, width), -1, np.int32)
     strongest = np.zeros((height, width))
     reach = int(np.ceil(4.0 * sigma))
+    across = np.empty(2 * reach + 1)
     for k in range(count):
         cy, cx = int(np.round(place[k, 0])), int(np.round(place[k, 1]))
+        for x in range(cx - reach, cx + reach + 1):
+            across[x - cx + reach] = np.exp(-0.5 * ((x - place[k, 1]) / sigma) ** 2)
         for y in range(max(0, cy - reach), min(height, cy + reach + 1)):
+            along = heights[k] * np.exp(-0.5 * ((y - place[k, 0]) / sigma) ** 2)
             for x in range(max(0, cx - reach), min(width, cx + reach + 1)):
-                d2 = (y - place[k, 0]) ** 2 + (x - place[k, 1]) ** 2
-                lit = heights[k] * np.exp(-0.5 * d2 / sigma**2)
-                if region[y, x] and lit > strongest[y, x]:
+                lit = along * across[x - cx + reach]
+                if region[y, x] != 0.0 and lit > strongest[y, x]:
                     strongest[y, x] = lit
                     owner[y, x] = k
     areas, light = np.zeros(count), np.zeros(count)
@@ -236,7 +246,7 @@ def _spacing(place):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _in_dense(cells, i, dna, alpha, place, out, why):  # type: ignore[no-untyped-def]
+def _in_dense(cells, i, dna, alpha, place, top, left, out, why):  # type: ignore[no-untyped-def]
     start, stop = cells.start[i], cells.start[i + 1]
     values = values_of(cells.mask[start:stop], cells.pixels[dna, start:stop], NUCLEUS)
     if values.min() == values.max():
@@ -246,7 +256,7 @@ def _in_dense(cells, i, dna, alpha, place, out, why):  # type: ignore[no-untyped
     threshold = mean + alpha * np.sqrt(((values - mean) ** 2).sum() / len(values))
     dense = 0
     for k in range(len(place)):
-        y, x = int(np.round(place[k, 0])) - PAD, int(np.round(place[k, 1])) - PAD
+        y, x = int(np.round(place[k, 0])) + top, int(np.round(place[k, 1])) + left
         dense += cells.pixels[dna, start + y * cells.width[i] + x] >= threshold
     out[12] = dense / len(place)
     why[12] = 0

@@ -167,6 +167,18 @@ def nucleus_centres(cells, top, left):  # type: ignore[no-untyped-def]
 
 
 @kernel
+def nucleus_box(cells, i):  # type: ignore[no-untyped-def]
+    """Top, left, bottom and right (exclusive) of a cell's nucleus in its box; zeros where there is none."""
+    top, left, bottom, right = cells.height[i], cells.width[i], 0, 0
+    for y in range(cells.height[i]):
+        for x in range(cells.width[i]):
+            if cells.mask[cells.start[i] + y * cells.width[i] + x] == NUCLEUS:
+                top, left = min(top, y), min(left, x)
+                bottom, right = max(bottom, y + 1), max(right, x + 1)
+    return (top, left, bottom, right) if bottom else (0, 0, 0, 0)
+
+
+@kernel
 def _boxes_by_rank(ranks, count):  # type: ignore[no-untyped-def]
     boxes = np.empty((count, 4), np.int64)
     boxes[:, 0] = ranks.shape[0]

@@ -12,11 +12,12 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from napari_apollo.measure import neighbours
+from napari_apollo.measure.compat_stack import columns_of_compat_stack
 from napari_apollo.measure.config import MeasureConfig
 from napari_apollo.measure.engine import FAMILIES
 from napari_apollo.measure.reasons import Reason
 from napari_apollo.measure.registry import Column, Context
-from napari_apollo.measure.volume import columns_of_stack
+from napari_apollo.measure.volume import default_columns_of_stack
 from napari_apollo.storage import whole_file
 
 _ANCHOR, _FIRST, _SECOND = "DAPI", "gammaH2AX", "lamin"
@@ -59,6 +60,13 @@ distance, normalised moments below order 2) are NaN; `label` is the table's own 
 high curvature peaks closer than 10 px are broken by SciPy's `find_peaks`.
 """
 
+_COMPAT_STACK = """
+`measure_stack` with `name_space="compat"` or `"both"` gives what the APOLLO study measured on stacks, in voxels and whatever
+the voxel size. Quirks that are kept: dense chromatin lies strictly above its threshold; the radial profile `rdp`
+begins with the empty mask that erosion ends in, so `rdp_0` is 0; proteins but gammaH2AX and lamin are measured in the nucleus
+dilated twice by a cross of 1 voxel in z and 5 in y and x, other nuclei included; foci are counted on the maximum over z.
+"""
+
 
 def features_page() -> str:
     """Text of docs/features.md."""
@@ -71,9 +79,11 @@ def features_page() -> str:
     parts.append(f"\n## neighbours\n\n{neighbours.SUMMARY}\n")
     parts.append(_table(neighbours.COLUMNS))
     parts.append("\n## volume\n\nStacks with masks in three dimensions, by `measure_stack`.\n")
-    parts.append(_table(columns_of_stack(context)))
+    parts.append(_table(default_columns_of_stack(context)))
     parts.append("\n## compat\n" + _COMPAT)
     parts.append(_table(FAMILIES["compat"].columns(context)))
+    parts.append("\n### compat, in stacks\n" + _COMPAT_STACK)
+    parts.append(_table(columns_of_compat_stack(context)))
     parts.append("\n## Reasons\n\n")
     parts.append("".join(f"- {reason.text}\n" for reason in Reason if reason))
     return "".join(parts)
@@ -104,7 +114,8 @@ def _table(columns: Iterable[Column]) -> str:
 
 def _pattern(column: Column) -> str:
     if column.label:
-        return column.label.replace("gh2ax", "<stain>").replace("lamin", "<stain>")
+        label = column.label.replace("dna", "<stain>") if column.label.endswith("_3d_int") else column.label
+        return label.replace("gh2ax", "<stain>").replace("lamin", "<stain>")
     stains = ["<DNA>" if stain == _ANCHOR else "<stain>" for stain in column.stains]
     # A stain that every stain could stand for is no particular one.
     if column.family in ("intensity", "texture", "radial", "colocalisation"):

@@ -18,7 +18,6 @@ from napari_apollo.measure.field import make_context
 from napari_apollo.measure.foci import focus_areas, spots_of_cell
 from napari_apollo.measure.gather import Cells, gather_crops
 from napari_apollo.measure.parts import FieldParts
-from napari_apollo.measure.spots import PAD
 from napari_apollo.panels import match_stains
 from napari_apollo.progress import ShouldStop, never
 from napari_apollo.tasks import map_tasks
@@ -152,12 +151,12 @@ def _foci_of(
         if cells.damaged[i, channel] or cells.height[i] == 0:
             continue
         sigma = config.foci_sigma_px
-        place, height, under, image, region = spots_of_cell(
+        place, height, under, image, region, top, left = spots_of_cell(
             cells, i, channel, sigma, config.foci_significance
         )
         area, light = focus_areas(place, height, under, image, region, sigma)
         at = np.round(place).astype(int)
-        corner = np.array([origin[0] + cells.top[i] - PAD, origin[1] + cells.left[i] - PAD])
+        corner = np.array([origin[0] + cells.top[i] + top, origin[1] + cells.left[i] + left])
         rows.append(
             np.column_stack(
                 [np.full(len(place), cell), place + corner, height, area, light, under[at[:, 0], at[:, 1]]]

@@ -7,7 +7,7 @@ Noise is measured from the finest differences between pixels and raised where th
 texture: dips below the background, which no spot makes, tell how high chance bumps are.
 
 Sums over pixels are taken over the plane, where those of Gaussians have closed forms; the nucleus is
-continued smoothly beyond its outline before.
+continued smoothly beyond its outline before, and far from it lies its mean.
 """
 
 from __future__ import annotations
@@ -15,113 +15,131 @@ from __future__ import annotations
 import numpy as np
 
 from napari_apollo.measure.compiled import kernel
-from napari_apollo.measure.ordering import ascending
-from napari_apollo.measure.regions import quantile
+from napari_apollo.measure.filters import add_bumps, blur, gauss_taps, separable
 
 PAD = 6
+"""Pixels around the nucleus over which it is continued."""
+SMOOTH = 2.7
+"""Width of the Gaussian over which the background is smooth, in widths of a spot."""
+LEAST = 25
+"""Pixels of a nucleus below which its noise cannot be known and no spots are looked for."""
+MOST = 256
+"""Candidates kept in one nucleus; several times the spots that can be told apart in one."""
 _FINE = 1.0
 """Width in pixels of the Gaussian whose Laplacian proposes candidates."""
 _PROPOSED = 1.5
 """Candidates stand out of the noise of that Laplacian by so many standard deviations."""
 
-
-@kernel
-def gauss_taps(sigma):  # type: ignore[no-untyped-def]
-    """Taps 0, 1, 2... of a Gaussian that sums to one over both sides, cut off at 3.5 sigma."""
-    taps = np.exp(-0.5 * (np.arange(int(np.ceil(3.5 * sigma)) + 1) / sigma) ** 2)
-    return taps / (2.0 * taps.sum() - taps[0])
+_CALM = 360.0
+"""Area, in squared widths of a spot, up to a spot in which the threshold of significance holds as it is."""
 
 
 @kernel
-def blur(image, sigma):  # type: ignore[no-untyped-def]
-    """Gaussian blur; the image is continued by its edge pixels."""
-    return _along_x(_along_y(image, gauss_taps(sigma)), gauss_taps(sigma))
+def find_spots(image, region, gap, sigma, significance):  # type: ignore[no-untyped-def]
+    """Spots in one nucleus.
+
+    Parameters
+    ----------
+    image
+        (y, x) float64, with ``PAD`` pixels around the nucleus, and to their right ``gap`` columns of zeros.
+    region
+        (y, x) float64, 1 in the nucleus, else 0.
+    gap
+        Columns, at least the reach of the widest filter: ``gap_of(sigma)``.
+    sigma
+        Width of a spot (standard deviation) in pixels.
+    significance
+        Height of a spot in standard deviations of what noise and texture give its fit, where it is the only
+        one.
+
+    Returns
+    -------
+    place, height, background
+        (k, 2) positions (y, x); (k,) heights above the background; (y, x) background under the spots.
+    """
+    stride = image.shape[1]
+    width = stride - gap
+    inside = np.flatnonzero(region.ravel())
+    no_place, none = np.empty((0, 2)), np.empty(0)
+    if len(inside) < LEAST:
+        return no_place, none, image
+    mean = image.ravel()[inside].mean()
+    whole = _continued(image, region, mean, width)
+    flat, shape = whole.ravel(), whole.shape
+    smooth = gauss_taps(SMOOTH * sigma)
+    low = blur(whole, smooth, width)
+    noise = _pixel_noise(flat, region.ravel(), inside, stride)
+    if noise <= 0.0:
+        return no_place, none, low + mean
+    place = _candidates(_laplacian(whole, width), inside, _PROPOSED * noise)
+    if len(place) == 0:
+        return no_place, none, low + mean
+    # Sums of the high-passed image with a high-passed Gaussian at every pixel.
+    near = blur(whole - low, gauss_taps(sigma), width)
+    matched = near - blur(near, smooth, width)
+    wide = np.sqrt(1.0 + SMOOTH**2) * sigma
+    inverse = np.linalg.inv(_products(place, sigma, wide))
+    sums = np.empty(len(place))
+    for k in range(len(place)):
+        sums[k] = 2.0 * np.pi * sigma**2 * _between(matched, place[k, 0], place[k, 1])
+    heights = inverse @ sums
+    # What the candidates leave of the high-passed image, blurred by a spot.
+    model = np.zeros(shape)
+    add_bumps(place, 0.5 * heights, np.sqrt(2.0) * sigma, width, model)
+    left = (near - model + blur(model, smooth, width)).ravel()[inside]
+    level = max(noise, _texture(left, sigma, wide))
+    middle = np.median(image.ravel()[inside])
+    calm = _CALM * sigma**2 / len(inside)
+    keep = _eliminate(inverse, heights, level, significance, calm, middle)
+    place, heights = place[keep], heights[keep]
+    model[:] = 0.0
+    add_bumps(place, heights, sigma, width, model)
+    return place, heights, low - blur(model, smooth, width) + mean
 
 
 @kernel
-def _along_y(image, taps):  # type: ignore[no-untyped-def]
-    height, width = image.shape
-    out = np.empty_like(image)
-    for y in range(height):
-        row = out[y]
-        row[:] = taps[0] * image[y]
-        for k in range(1, len(taps)):
-            above, below = image[max(0, y - k)], image[min(height - 1, y + k)]
-            weight = taps[k]
-            for x in range(width):
-                row[x] += weight * (above[x] + below[x])
-    return out
+def gap_of(sigma):  # type: ignore[no-untyped-def]
+    """Columns of zeros that the filters need to the right of an image."""
+    return max(len(gauss_taps(SMOOTH * sigma)), len(gauss_taps(2.0)))
 
 
 @kernel
-def _along_x(image, taps):  # type: ignore[no-untyped-def]
-    height, width = image.shape
-    reach = len(taps) - 1
-    out = np.empty_like(image)
-    line = np.empty(width + 2 * reach)
-    for y in range(height):
-        line[:reach] = image[y, 0]
-        line[reach : reach + width] = image[y]
-        line[reach + width :] = image[y, width - 1]
-        row = out[y]
+def _continued(image, region, mean, width):  # type: ignore[no-untyped-def]
+    """Image less its mean, whose pixels outside of the region are replaced by a blur of those inside."""
+    out = (image - mean) * region
+    taps = gauss_taps(2.0)
+    near, share = blur(out, taps, width), blur(region, taps, width)
+    for y in range(out.shape[0]):
         for x in range(width):
-            row[x] = taps[0] * line[reach + x]
-        for k in range(1, len(taps)):
-            weight = taps[k]
-            for x in range(width):
-                row[x] += weight * (line[reach + x - k] + line[reach + x + k])
+            if region[y, x] == 0.0:
+                # Far outside the mean of the nucleus, 0 here, takes over.
+                out[y, x] = near[y, x] / (share[y, x] + 1e-3)
     return out
 
 
 @kernel
-def continued(image, region):  # type: ignore[no-untyped-def]
-    """Image whose pixels outside of the region are replaced by a blur of those inside."""
-    weight = region.astype(np.float64)
-    near, share = blur(image * weight, 2.0), blur(weight, 2.0)
-    inside = 0.0
-    count = 0
-    for y in range(image.shape[0]):
-        for x in range(image.shape[1]):
-            if region[y, x]:
-                inside += image[y, x]
-                count += 1
-    out = np.empty_like(image)
-    for y in range(image.shape[0]):
-        for x in range(image.shape[1]):
-            if region[y, x]:
-                out[y, x] = image[y, x]
-            else:
-                # Far outside the mean of the nucleus takes over.
-                out[y, x] = (near[y, x] + 1e-3 * inside / count) / (share[y, x] + 1e-3)
-    return out
-
-
-@kernel
-def pixel_noise(image, region):  # type: ignore[no-untyped-def]
+def _pixel_noise(flat, region, inside, stride):  # type: ignore[no-untyped-def]
     """Standard deviation of the noise of single pixels, after Immerkaer (1996), by a median; 0 if unknown."""
-    height, width = image.shape
-    found = np.empty(image.size)
+    found = np.empty(len(inside))
     count = 0
-    for y in range(1, height - 1):
-        for x in range(1, width - 1):
-            whole = True
-            for ny in range(y - 1, y + 2):
-                for nx in range(x - 1, x + 2):
-                    whole = whole and region[ny, nx] != 0
-            if whole:
-                corners = (
-                    image[y - 1, x - 1] + image[y - 1, x + 1] + image[y + 1, x - 1] + image[y + 1, x + 1]
-                )
-                sides = image[y - 1, x] + image[y + 1, x] + image[y, x - 1] + image[y, x + 1]
-                found[count] = abs(corners - 2.0 * sides + 4.0 * image[y, x]) / 6.0
-                count += 1
+    for at in inside:
+        above, below = at - stride, at + stride
+        around = (
+            region[above - 1] + region[above] + region[above + 1] + region[at - 1]
+            + region[at + 1] + region[below - 1] + region[below] + region[below + 1]
+        )  # fmt: skip
+        if around == 8.0:
+            corners = flat[above - 1] + flat[above + 1] + flat[below - 1] + flat[below + 1]
+            sides = flat[above] + flat[below] + flat[at - 1] + flat[at + 1]
+            found[count] = abs(corners - 2.0 * sides + 4.0 * flat[at]) / 6.0
+            count += 1
     if count < 9:
         return 0.0
     return np.median(found[:count]) / 0.6745
 
 
 @kernel
-def _laplacian(image):  # type: ignore[no-untyped-def]
+def _laplacian(whole, width):  # type: ignore[no-untyped-def]
     """Negative Laplacian of Gaussian in units that make white noise of deviation 1 come out as 1."""
     reach = int(np.ceil(4.0 * _FINE))
     u = np.arange(reach + 1) / _FINE
@@ -130,7 +148,7 @@ def _laplacian(image):  # type: ignore[no-untyped-def]
     bend = (1.0 - u * u) * bell
     # Both one-dimensional sums of the second derivative vanish, so a constant leaves no trace.
     bend -= bell * (2.0 * bend.sum() - bend[0])
-    out = _along_x(_along_y(image, bend), bell) + _along_x(_along_y(image, bell), bend)
+    out = separable(whole, bend, bell, width) + separable(whole, bell, bend, width)
     bell2 = 2.0 * (bell**2).sum() - bell[0] ** 2
     bend2 = 2.0 * (bend**2).sum() - bend[0] ** 2
     both = 2.0 * (bell * bend).sum() - bell[0] * bend[0]
@@ -138,35 +156,35 @@ def _laplacian(image):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _candidates(score, region, least, most):  # type: ignore[no-untyped-def]
-    """Local maxima (y, x) of a score in the region, to a fraction of a pixel; the ``most`` highest."""
-    height, width = score.shape
-    place = np.empty((score.size, 2))
-    value = np.empty(score.size)
+def _candidates(score, inside, least):  # type: ignore[no-untyped-def]
+    """Local maxima (y, x) of a score in the region, to a fraction of a pixel; the ``MOST`` highest."""
+    stride = score.shape[1]
+    flat = score.ravel()
+    place = np.empty((len(inside), 2))
+    value = np.empty(len(inside))
     count = 0
-    for y in range(1, height - 1):
-        for x in range(1, width - 1):
-            s = score[y, x]
-            if not region[y, x] or s < least:
-                continue
-            top = True
-            for ny in range(y - 1, y + 2):
-                for nx in range(x - 1, x + 2):
-                    if score[ny, nx] > s or (score[ny, nx] == s and (ny, nx) < (y, x)):
-                        top = False
-            if not top:
-                continue
-            bend_y = score[y - 1, x] - 2.0 * s + score[y + 1, x]
-            bend_x = score[y, x - 1] - 2.0 * s + score[y, x + 1]
-            dy = 0.5 * (score[y - 1, x] - score[y + 1, x]) / bend_y if bend_y < 0 else 0.0
-            dx = 0.5 * (score[y, x - 1] - score[y, x + 1]) / bend_x if bend_x < 0 else 0.0
-            # Less than half a pixel, so that rounding gives the peak's own pixel.
-            place[count, 0] = y + min(max(dy, -0.49), 0.49)
-            place[count, 1] = x + min(max(dx, -0.49), 0.49)
-            value[count] = s
-            count += 1
-    best = np.argsort(-value[:count], kind="mergesort")[:most]
-    return place[best]
+    for at in inside:
+        s = flat[at]
+        above, below = at - stride, at + stride
+        # Of equals the first one counts.
+        if (
+            s < least
+            or flat[above - 1] >= s or flat[above] >= s or flat[above + 1] >= s or flat[at - 1] >= s
+            or flat[at + 1] > s or flat[below - 1] > s or flat[below] > s or flat[below + 1] > s
+        ):  # fmt: skip
+            continue
+        bend_y = flat[above] - 2.0 * s + flat[below]
+        bend_x = flat[at - 1] - 2.0 * s + flat[at + 1]
+        dy = 0.5 * (flat[above] - flat[below]) / bend_y if bend_y < 0 else 0.0
+        dx = 0.5 * (flat[at - 1] - flat[at + 1]) / bend_x if bend_x < 0 else 0.0
+        # Less than half a pixel, so that rounding gives the peak's own pixel.
+        place[count, 0] = at // stride + min(max(dy, -0.49), 0.49)
+        place[count, 1] = at % stride + min(max(dx, -0.49), 0.49)
+        value[count] = s
+        count += 1
+    if count <= MOST:
+        return place[:count].copy()
+    return place[np.argsort(-value[:count], kind="mergesort")[:MOST]]
 
 
 @kernel
@@ -181,109 +199,39 @@ def _between(image, y, x):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def add_spots(place, heights, sigma, out):  # type: ignore[no-untyped-def]
-    """Add Gaussians of these heights to an image."""
-    reach = int(np.ceil(3.5 * sigma))
-    for k in range(len(place)):
-        cy, cx = int(np.round(place[k, 0])), int(np.round(place[k, 1]))
-        for y in range(max(0, cy - reach), min(out.shape[0], cy + reach + 1)):
-            for x in range(max(0, cx - reach), min(out.shape[1], cx + reach + 1)):
-                d2 = (y - place[k, 0]) ** 2 + (x - place[k, 1]) ** 2
-                out[y, x] += heights[k] * np.exp(-0.5 * d2 / sigma**2)
-
-
-@kernel
-def find_spots(image, region, sigma, smooth, significance, most):  # type: ignore[no-untyped-def]
-    """Spots in one nucleus.
-
-    Parameters
-    ----------
-    image
-        (y, x) float64, with ``PAD`` pixels around the nucleus.
-    region
-        (y, x) uint8, the nucleus.
-    sigma
-        Width of a spot (standard deviation) in pixels.
-    smooth
-        Width of the Gaussian over which the background is smooth, in pixels.
-    significance
-        Height of a spot in standard deviations of what noise and texture give its fit.
-    most
-        Largest number of candidates.
-
-    Returns
-    -------
-    place, height, background
-        (k, 2) positions (y, x); (k,) heights above the background; (y, x) background under the spots.
-    """
-    whole = continued(image, region)
-    noise = pixel_noise(image, region)
-    no_place, none = np.empty((0, 2)), np.empty(0)
-    if noise <= 0.0:
-        return no_place, none, whole
-    place = _candidates(_laplacian(whole), region, _PROPOSED * noise, most)
-    fine = whole - blur(whole, smooth)
-    # Sums of the high-passed image with a high-passed Gaussian at every pixel.
-    wide = np.sqrt(sigma**2 + smooth**2)
-    share = sigma**2 / wide**2
-    near, far = blur(fine, sigma), blur(fine, wide)
-    matched = 2.0 * np.pi * sigma**2 * (near - far)
-    if len(place) == 0:
-        return no_place, none, whole - fine
-    inverse = np.linalg.inv(_products(place, sigma, wide, share))
-    sums = np.empty(len(place))
-    for k in range(len(place)):
-        sums[k] = _between(matched, place[k, 0], place[k, 1])
-    heights = inverse @ sums
-    level = max(noise, _texture(fine, region, place, heights, sigma, smooth, wide))
-    middle = _median_inside(image, region)
-    keep = _eliminate(inverse, heights, level, significance, middle)
-    place, heights = place[keep], heights[keep]
-    model = np.zeros_like(whole)
-    add_spots(place, heights, sigma, model)
-    return place, heights, blur(whole - model, smooth)
-
-
-@kernel
-def _products(place, sigma, wide, share):  # type: ignore[no-untyped-def]
+def _products(place, sigma, wide):  # type: ignore[no-untyped-def]
     """Sums over the plane of the product of every two high-passed Gaussians."""
     count = len(place)
     out = np.empty((count, count))
     both = sigma**2 + wide**2
+    share = sigma**2 / wide**2
     a = np.pi * sigma**2
     b = 2.0 * np.pi * sigma**2 * wide**2 / both * share
     c = np.pi * wide**2 * share**2
     for i in range(count):
         for j in range(i, count):
             d2 = (place[i, 0] - place[j, 0]) ** 2 + (place[i, 1] - place[j, 1]) ** 2
-            value = (
-                a * np.exp(-0.25 * d2 / sigma**2)
-                - 2.0 * b * np.exp(-0.5 * d2 / both)
-                + c * np.exp(-0.25 * d2 / wide**2)
-            )
+            value = 0.0
+            # Further away a term is less than exp(-16) of its height.
+            if d2 < 64.0 * wide**2:
+                value += c * np.exp(-0.25 * d2 / wide**2)
+                if d2 < 32.0 * both:
+                    value -= 2.0 * b * np.exp(-0.5 * d2 / both)
+                    if d2 < 64.0 * sigma**2:
+                        value += a * np.exp(-0.25 * d2 / sigma**2)
             out[i, j] = out[j, i] = value
         out[i, i] += 1e-6 * a
     return out
 
 
 @kernel
-def _texture(fine, region, place, heights, sigma, smooth, wide):  # type: ignore[no-untyped-def]
+def _texture(left, sigma, wide):  # type: ignore[no-untyped-def]
     """Pixel noise that would make dips as deep as those left when all candidates are taken away.
 
     The factor 0.8 is set on simulated nuclei: dense foci leave dips too.
     """
-    model = np.zeros_like(fine)
-    add_spots(place, heights, sigma, model)
-    left = blur(fine - model + blur(model, smooth), sigma)
-    values = np.empty(left.size)
-    count = 0
-    for y in range(left.shape[0]):
-        for x in range(left.shape[1]):
-            if region[y, x]:
-                values[count] = left[y, x]
-                count += 1
-    ordered = ascending(values[:count])
-    low = quantile(ordered, 0.05) - quantile(ordered, 0.5)
+    count = len(left)
+    low = np.partition(left, int(0.05 * (count - 1)))[int(0.05 * (count - 1))] - np.median(left)
     # Deviation that white noise of 1 keeps after the high pass and the blur by a spot.
     kept = (
         1.0 / (4.0 * np.pi * sigma**2) - 1.0 / (np.pi * (sigma**2 + wide**2)) + 1.0 / (4.0 * np.pi * wide**2)
@@ -292,17 +240,23 @@ def _texture(fine, region, place, heights, sigma, smooth, wide):  # type: ignore
 
 
 @kernel
-def _eliminate(inverse, heights, level, significance, middle):  # type: ignore[no-untyped-def]
+def _eliminate(inverse, heights, level, significance, calm, middle):  # type: ignore[no-untyped-def]
     """Drop the least significant height, refit, until all are significant; which are left.
 
     The inverse of the normal matrix without one row and column follows from the whole one, so each
     refit takes time with the square of the number of candidates only. Light itself is noisy: the
     deviation grows with the square root of the brightness over the nucleus's median.
+
+    The more crowded the spots are, the lower each of them may be: chance bumps above z are as rare as
+    exp(-z²/2) for an area, so the share of them among all spots is kept by a threshold of
+    sqrt(significance² - 2 ln(spots in _CALM sigma²)).
     """
     count = len(heights)
     alive = np.ones(count, np.bool_)
-    while True:
-        worst, drop = significance, -1
+    spots = count
+    while spots:
+        least = significance**2 - 2.0 * np.log(max(1.0, spots * calm))
+        worst, drop = np.sqrt(max(1.0, least)), -1
         for k in range(count):
             if alive[k]:
                 bright = 1.0
@@ -312,26 +266,16 @@ def _eliminate(inverse, heights, level, significance, middle):  # type: ignore[n
                 if score < worst:
                     worst, drop = score, k
         if drop < 0:
-            return np.flatnonzero(alive)
+            break
         alive[drop] = False
+        spots -= 1
         own = inverse[drop, drop]
         ratio = heights[drop] / own
+        row = inverse[drop].copy()
         for i in range(count):
             if alive[i]:
-                heights[i] -= inverse[i, drop] * ratio
-                factor = inverse[i, drop] / own
+                heights[i] -= row[i] * ratio
+                other, factor = inverse[i], row[i] / own
                 for j in range(count):
-                    if alive[j]:
-                        inverse[i, j] -= factor * inverse[drop, j]
-
-
-@kernel
-def _median_inside(image, region):  # type: ignore[no-untyped-def]
-    values = np.empty(image.size)
-    count = 0
-    for y in range(image.shape[0]):
-        for x in range(image.shape[1]):
-            if region[y, x]:
-                values[count] = image[y, x]
-                count += 1
-    return quantile(ascending(values[:count]), 0.5)
+                    other[j] -= factor * row[j]
+    return np.flatnonzero(alive)

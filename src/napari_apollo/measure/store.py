@@ -2,30 +2,25 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from napari_apollo.cells import CellStore
 from napari_apollo.measure import neighbours
+from napari_apollo.measure.compiled import say_if_compiling
 from napari_apollo.measure.config import MeasureConfig
-from napari_apollo.measure.engine import FAMILIES, Measured, columns_of, measure_cells
+from napari_apollo.measure.engine import Measured, columns_of, families_of, measure_cells, union_of
 from napari_apollo.measure.field import neighbours_of
 from napari_apollo.measure.gather import gather_crops
-from napari_apollo.measure.reasons import Reason, count_reasons
+from napari_apollo.measure.reasons import Reason
 from napari_apollo.measure.registry import Column, Context, Values, Why, blank, white_of
-from napari_apollo.measure.table import describe, with_columns
+from napari_apollo.measure.table import describe, record_of, with_columns
 from napari_apollo.progress import Progress, ShouldStop, Step, never, silent
 from napari_apollo.tasks import map_tasks
-
-MEASURE_VERSION = 1
-"""Goes up whenever a feature's value would change; recorded in the table."""
-
 
 def measure(
     store: CellStore | Path | str,
@@ -70,7 +65,7 @@ def measure(
         name: Context(panel.stains, panel.anchor, config, white_of(store.dtype(name), config))
         for name, panel in sorted(store.panels.items())
     }
-    columns = _union([columns_of(context) for context in contexts.values()])
+    columns = union_of([columns_of(context) for context in contexts.values()])
     place = {column.name: at for at, column in enumerate(columns)}
     values = np.full((store.n_cells, len(columns)), np.nan, np.float32)
     why = np.full(values.shape, int(Reason.NO_STAIN), np.uint8)
@@ -79,6 +74,8 @@ def measure(
         _measure_rows, tasks, scheduler=config.scheduler, workers=config.workers, should_stop=should_stop
     )
     done = 0
+    if config.scheduler is None:
+        say_if_compiling({name for context in contexts.values() for name in families_of(context)}, progress)
     for task, measured in zip(tasks, results, strict=True):
         own = np.array([place[column.name] for column in columns_of(task.context)], np.intp)
         values[task.cells[:, None], own] = measured.values
@@ -90,12 +87,7 @@ def measure(
         around, why_around = _neighbours(store, config)
         values, why = np.hstack([values, around.astype(np.float32)]), np.hstack([why, why_around])
         columns = [*columns, *neighbours.COLUMNS]
-    record: dict[str, Any] = {
-        "measure_version": MEASURE_VERSION,
-        "parameters": json.dumps(config.model_dump(mode="json", exclude={"workers", "scheduler"})),
-        "pixel_size_um": np.nan if size is None else float(size),
-        "missing": count_reasons(why),
-    }
+    record = record_of(config, size, why)
     store.write_table(with_columns(store.table, values, describe(columns, size), record))
     return store
 
@@ -135,14 +127,3 @@ def _neighbours(store: CellStore, config: MeasureConfig) -> tuple[Values, Why]:
     for rows in obs.groupby("image", observed=True, sort=False).indices.values():
         values[rows], why[rows] = neighbours_of(centres[rows], None, store.pixel_size_um, config)
     return values, why
-
-
-def _union(parts: list[list[Column]]) -> list[Column]:
-    """Columns of all panels, each once, families together."""
-    seen: dict[str, Column] = {}
-    for family in FAMILIES:
-        for columns in parts:
-            for column in columns:
-                if column.family == family:
-                    seen.setdefault(column.name, column)
-    return list(seen.values())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -10,10 +11,15 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from napari_apollo.errors import DataError
+from napari_apollo.measure.config import MeasureConfig
+from napari_apollo.measure.reasons import count_reasons
 from napari_apollo.measure.registry import Column
 
 if TYPE_CHECKING:
     import anndata
+
+MEASURE_VERSION = 2
+"""Goes up whenever a feature's value would change; recorded in the table."""
 
 _MADE_BY, _MEASURE, _COLUMNS = "made_by", "measure", "columns"
 
@@ -46,6 +52,16 @@ def describe(columns: Sequence[Column], pixel_size_um: float | None) -> pd.DataF
     names = [column.name for column in columns]
     keys = ["family", "feature", "region", "stain", "unit", "description", "source", "missing", "turns"]
     return pd.DataFrame(rows, index=pd.Index(names, name="name"), columns=keys)
+
+
+def record_of(config: MeasureConfig, pixel_size_um: float | None, why: NDArray[np.uint8]) -> dict[str, Any]:
+    """What ``uns["measure"]`` says of a measurement: version, settings, pixel size, missing values."""
+    return {
+        "measure_version": MEASURE_VERSION,
+        "parameters": json.dumps(config.model_dump(mode="json", exclude={"workers", "scheduler"})),
+        "pixel_size_um": np.nan if pixel_size_um is None else float(pixel_size_um),
+        "missing": count_reasons(why),
+    }
 
 
 def with_columns(
@@ -82,22 +98,25 @@ def with_columns(
             "rename them, or leave out the families that make them."
         )
     kept = table[:, others]
-    old = np.zeros((table.n_obs, 0)) if kept.X is None else _dense(kept.X)
+    old = np.zeros((table.n_obs, 0), np.float32) if kept.X is None else _dense(kept.X).astype(np.float32)
     new_var = pd.concat([kept.var, var.assign(**{_MADE_BY: _MEASURE})])
     for name in new_var.columns:
         if name == "turns":
             new_var[name] = new_var[name].eq(True)
         elif new_var[name].dtype == object:
             new_var[name] = new_var[name].fillna("").astype(str)
-    blank = np.full(values.shape, np.nan, np.float32)
+    values = values.astype(np.float32, copy=False)
     return anndata.AnnData(
-        X=np.concatenate([old, values], axis=1).astype(np.float32),
+        X=np.concatenate([old, values], axis=1) if len(others) else values,
         obs=table.obs,
         var=new_var,
         uns={**table.uns, _MEASURE: {**uns, _COLUMNS: var.index.to_numpy(object)}},
         obsm=dict(table.obsm),
         obsp=dict(table.obsp),
-        layers={name: np.concatenate([_dense(layer), blank], axis=1) for name, layer in kept.layers.items()},
+        layers={
+            name: np.concatenate([_dense(layer), np.full_like(values, np.nan)], axis=1)
+            for name, layer in kept.layers.items()
+        },
     )
 
 

@@ -89,33 +89,50 @@ _COUNT = len(_PROPERTIES)
 
 @kernel
 def _textures(cells, code, channel, distances, levels, out, why):  # type: ignore[no-untyped-def]
-    pairs = np.zeros((levels, levels), np.int64)
+    # A column more than there are levels takes the pairs that leave the region.
+    pairs = np.zeros((levels, levels + 1), np.int32)
+    work = np.empty((2, levels), np.int32)
     log = _entropy_terms(cells.height, cells.width)
+    rim = distances.max()
     for i in range(len(cells.height)):
         start, stop = cells.start[i], cells.start[i + 1]
+        height, width = cells.height[i], cells.width[i]
         mask, pixels = cells.mask[start:stop], cells.pixels[channel, start:stop]
-        low, high = np.inf, -np.inf
+        low, high, count = np.inf, -np.inf, 0
         for at in range(len(mask)):
             if in_region(mask[at], code):
                 low, high = min(low, pixels[at]), max(high, pixels[at])
+                count += 1
         if low > high:
             why[i] = _NO_REGION
             continue
         if low == high:
             why[i] = _CONSTANT
             continue
-        grey = np.full((cells.height[i], cells.width[i]), -1, np.int16)
-        flat = grey.reshape(-1)
+        # A rim on the right and below is enough: what leaves a row on the left ends in the rim above.
+        stride = width + rim
+        grey = np.full((height + rim) * stride, levels, np.uint16)
+        place, own = np.empty(count, np.uint32), np.empty(count, np.uint16)
         scale = levels / (high - low)
-        for at in range(len(mask)):
-            if in_region(mask[at], code):
-                flat[at] = min(levels - 1, int((pixels[at] - low) * scale))
+        count = 0
+        for y in range(height):
+            for x in range(width):
+                at = y * width + x
+                if in_region(mask[at], code):
+                    level = min(levels - 1, int((pixels[at] - low) * scale))
+                    grey[y * stride + x] = level
+                    place[count], own[count] = y * stride + x, level
+                    count += 1
         for k in range(len(distances)):
             _at_distance(
                 grey,
+                place,
+                own,
+                stride,
                 distances[k],
                 pairs,
                 log,
+                work,
                 out[i, k * _COUNT : (k + 1) * _COUNT],
                 why[i, k * _COUNT : (k + 1) * _COUNT],
             )
@@ -131,16 +148,18 @@ def _entropy_terms(height, width):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _at_distance(grey, distance, pairs, log, out, why):  # type: ignore[no-untyped-def]
+def _at_distance(  # type: ignore[no-untyped-def]
+    grey, place, own, stride, distance, pairs, log, work, out, why
+):
     slant = int(np.round(distance / np.sqrt(2.0)))
     sums = np.zeros(_COUNT)
     angles = correlated = 0
     for dy, dx in ((0, distance), (distance, 0), (slant, slant), (slant, -slant)):
-        total = _count_pairs(grey, dy, dx, pairs)
-        if total == 0:
-            continue
-        angles += 1
-        correlated += _add_properties(pairs, 2 * total, log, sums)
+        total = _count_pairs(grey[dy * stride + dx :], place, own, pairs)
+        if total:
+            angles += 1
+            correlated += _add_properties(pairs, 2 * total, log, work, sums)
+        pairs[:] = 0
     if angles == 0:
         why[:] = _NO_PAIRS
         return
@@ -154,53 +173,65 @@ def _at_distance(grey, distance, pairs, log, out, why):  # type: ignore[no-untyp
 
 
 @kernel
-def _count_pairs(grey, dy, dx, pairs):  # type: ignore[no-untyped-def]
+def _count_pairs(there, place, own, pairs):  # type: ignore[no-untyped-def]
     """Fill the upper triangle with pairs of grey levels (smaller, larger); returns their number."""
-    height, width = grey.shape
-    total = 0
-    for y in range(height - dy):
-        for x in range(max(0, -dx), min(width, width - dx)):
-            a, b = grey[y, x], grey[y + dy, x + dx]
-            if a >= 0 and b >= 0:
-                total += 1
-                pairs[min(a, b), max(a, b)] += 1
-    return total
+    levels, stride = pairs.shape
+    flat = pairs.reshape(-1)
+    # Unsigned, so that nothing asks whether an index counts from the end.
+    step = np.uint32(stride)
+    for k in range(len(place)):
+        a, b = own[k], there[place[k]]
+        flat[np.uint32(min(a, b)) * step + np.uint32(max(a, b))] += np.int32(1)
+    outside = 0
+    for level in range(levels):
+        outside += pairs[level, levels]
+    return len(place) - outside
 
 
 @kernel
-def _add_properties(pairs, total, log, sums):  # type: ignore[no-untyped-def]
-    """Add the properties of symmetric pairs, and clear them; whether the correlation is defined."""
+def _add_properties(pairs, total, log, work, sums):  # type: ignore[no-untyped-def]
+    """Add the properties of symmetric pairs; whether the correlation is defined."""
     levels = len(pairs)
-    homogeneity = entropy = 0.0
-    contrast = dissimilarity = asm = first = squares = products = 0
+    # Pairs by the difference of their levels, and pixels by their level.
+    apart, margin = work[0], work[1]
+    work[:] = 0
+    asm = 0
+    entropy = 0.0
     for i in range(levels):
-        for j in range(i, levels):
-            count = pairs[i, j]
-            if count == 0:
-                continue
-            pairs[i, j] = 0
-            d = j - i
-            # Off the diagonal a pair stands twice, on it once with double count.
-            single = count if d else 2 * count
-            copies = 2 if d else 1
-            weight = copies * single
-            contrast += weight * d * d
-            dissimilarity += weight * d
-            homogeneity += weight / (1.0 + d * d)
-            asm += weight * single
-            entropy += copies * log[single]
-            first += count * (i + j)
-            squares += count * (i * i + j * j)
-            products += 2 * count * i * j
-    sums[0] += contrast / total
-    sums[1] += dissimilarity / total
-    sums[2] += homogeneity / total
+        row, above = pairs[i, i:levels], margin[i:]
+        within, squares = np.int32(0), 0
+        for d in range(len(row)):
+            count = row[d]
+            apart[d] += count
+            above[d] += count
+            within += count
+            squares += np.int64(count) * count
+        margin[i] += within
+        # Off the diagonal a pair stands twice, on it once with double count.
+        once = np.int64(row[0])
+        asm += 2 * squares + 2 * once * once
+        terms = 0.0
+        for d in range(len(row)):
+            terms += log[np.uint32(row[d])]
+        entropy += 2.0 * (terms - log[once]) + log[2 * once]
+    contrast = dissimilarity = first = squares = 0
+    homogeneity = 0.0
+    for d in range(levels):
+        pixels, many = np.int64(margin[d]), np.int64(apart[d])
+        contrast += many * d * d
+        dissimilarity += many * d
+        homogeneity += many / (1.0 + d * d)
+        first += pixels * d
+        squares += pixels * d * d
+    sums[0] += 2 * contrast / total
+    sums[1] += 2 * dissimilarity / total
+    sums[2] += 2.0 * homogeneity / total
     sums[3] += asm / (float(total) * total)
     sums[4] += np.sqrt(float(asm)) / total
     sums[6] += np.log2(float(total)) - entropy / total
-    # Sums over the symmetric matrix: of i (first), of i² (squares), of i j (products).
+    # Sums over the symmetric matrix: of i (first), of i² (squares), of i j.
     variance = squares * total - first * first
     if variance == 0:
         return 0
-    sums[5] += (products * total - first * first) / variance
+    sums[5] += ((squares - contrast) * total - first * first) / variance
     return 1

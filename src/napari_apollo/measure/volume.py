@@ -12,6 +12,7 @@ from scipy import ndimage
 from scipy.spatial import ConvexHull, QhullError
 
 from napari_apollo.errors import DataError
+from napari_apollo.measure.compat_stack import MARGIN, columns_of_compat_stack, measure_compat_nucleus
 from napari_apollo.measure.config import MeasureConfig
 from napari_apollo.measure.field import make_context
 from napari_apollo.measure.ordering import ascending
@@ -117,15 +118,15 @@ def measure_stack(
     context = make_context(stains, anchor, config)
     size = _check(image, labels, voxel_size_um, len(context.stains))
     columns = columns_of_stack(context)
-    boxes = {k + 1: box for k, box in enumerate(ndimage.find_objects(labels)) if box is not None}
+    ids, boxes = _boxes(labels)
     run = partial(_nucleus, image, labels, size, context)
-    values = np.full((len(boxes), len(columns)), np.nan)
+    values = np.full((len(ids), len(columns)), np.nan)
     why = np.zeros(values.shape, np.uint8)
-    results = map_tasks(run, boxes.items(), workers=config.workers, should_stop=should_stop)
+    results = map_tasks(run, zip(ids, boxes, strict=True), workers=config.workers, should_stop=should_stop)
     for k, (row, reasons) in enumerate(results):
         values[k], why[k] = row, reasons
-        progress(Step("Measuring stacks", k + 1, len(boxes)))
-    table = pd.DataFrame(values, index=pd.Index(list(boxes), name="label"), columns=[c.name for c in columns])
+        progress(Step("Measuring stacks", k + 1, len(ids)))
+    table = pd.DataFrame(values, index=pd.Index(ids, name="label"), columns=[c.name for c in columns])
     table.attrs["var"] = describe(columns, None if voxel_size_um is None else 1.0).to_dict("index")
     table.attrs["missing"] = count_reasons(why)
     return table
@@ -133,6 +134,13 @@ def measure_stack(
 
 def columns_of_stack(context: Context) -> list[Column]:
     """Columns of ``measure_stack``, in order."""
+    space = context.config.name_space
+    columns = default_columns_of_stack(context) if space != "compat" else []
+    return [*columns, *(columns_of_compat_stack(context) if space != "default" else [])]
+
+
+def default_columns_of_stack(context: Context) -> list[Column]:
+    """Columns of the default name space."""
     columns = [Column("volume", feature, "nucleus") for feature in SHAPE]
     if context.anchor:
         columns += [Column("volume", feature, "nucleus", (context.anchor,)) for feature in CONDENSATION]
@@ -142,6 +150,17 @@ def columns_of_stack(context: Context) -> list[Column]:
         for feature in INTENSITIES
     ]
     return columns
+
+
+Box3 = tuple[slice, slice, slice]
+
+
+def _boxes(labels: NDArray[np.integer]) -> tuple[list[int], list[Box3]]:
+    """Labels in ascending order and the box of each, whatever their numbers."""
+    ids, ranks = np.unique(labels, return_inverse=True)
+    shift = int(np.count_nonzero(ids <= 0))
+    ranks = np.maximum(ranks.reshape(labels.shape) - shift + 1, 0)
+    return ids[shift:].tolist(), ndimage.find_objects(ranks.astype(np.int32))
 
 
 def _check(
@@ -170,21 +189,46 @@ def _nucleus(
     labels: NDArray[np.integer],
     size: NDArray[np.float64],
     context: Context,
-    item: tuple[int, tuple[slice, slice, slice]],
+    item: tuple[int, Box3],
 ) -> tuple[NDArray[np.float64], NDArray[np.uint8]]:
     label, box = item
-    mask = np.pad(labels[box] == label, 1)
-    parts = [_form(mask, size)]
+    values, why = [np.empty(0)], [np.empty(0, np.uint8)]
+    if context.config.name_space != "compat":
+        for part in _default_parts(image, labels[box] == label, size, context, box):
+            values.append(part[0])
+            why.append(part[1])
+    if context.config.name_space != "default":
+        wide = _widened(box, labels.shape)
+        channels = {stain: image[k][wide].astype(np.float64) for k, stain in enumerate(context.stains)}
+        part = measure_compat_nucleus(labels[wide] == label, channels, context)
+        values.append(part[0])
+        why.append(part[1])
+    row, reasons = np.concatenate(values), np.concatenate(why)
+    reasons[~np.isfinite(row) & (reasons == 0)] = Reason.UNDEFINED
+    row[~np.isfinite(row)] = np.nan
+    return row, reasons
+
+
+def _default_parts(
+    image: NDArray[np.generic],
+    inside: NDArray[np.bool_],
+    size: NDArray[np.float64],
+    context: Context,
+    box: Box3,
+) -> list[tuple[NDArray[np.float64], NDArray[np.uint8]]]:
     channels = {stain: image[k][box].astype(np.float64) for k, stain in enumerate(context.stains)}
-    inside = mask[1:-1, 1:-1, 1:-1]
+    parts = [_form(np.pad(inside, 1), size)]
     if context.anchor:
         parts.append(_chromatin(inside, channels[context.anchor]))
-    parts += [_light(channels[stain][inside]) for stain in context.sorted_stains]
-    values = np.concatenate([part[0] for part in parts])
-    why = np.concatenate([part[1] for part in parts])
-    why[~np.isfinite(values) & (why == 0)] = Reason.UNDEFINED
-    values[~np.isfinite(values)] = np.nan
-    return values, why
+    return parts + [_light(channels[stain][inside]) for stain in context.sorted_stains]
+
+
+def _widened(box: Box3, shape: tuple[int, ...]) -> Box3:
+    z, y, x = (
+        slice(max(0, part.start - margin), min(length, part.stop + margin))
+        for part, margin, length in zip(box, MARGIN, shape, strict=True)
+    )
+    return z, y, x
 
 
 def _missing(count: int, reason: Reason) -> tuple[NDArray[np.float64], NDArray[np.uint8]]:
