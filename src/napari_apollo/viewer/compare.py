@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +13,15 @@ from napari_apollo.cells.store import CellStore
 from napari_apollo.predict.canvas import Canvas
 from napari_apollo.predict.roles import ChannelRole
 from napari_apollo.predict.store import PredictionStore
-from napari_apollo.viewer.layers import About, Frame, about, find_layers, image_layer
-from napari_apollo.viewer.open import open_study
+from napari_apollo.study import Study
+from napari_apollo.viewer.layers import KEY, About, Frame, LayerSpec, about, find_layers, image_layer
+from napari_apollo.viewer.open import same_image, study_layers
+from napari_apollo.viewer.overlay import prediction_layers
+
+MOST = 32_000_000
+"""Pixels of a layer up to which its data are computed before it is added; larger ones stay lazy."""
+
+_FRAME = ("scale", "translate", "rotate", "shear", "affine", "units", "axis_labels")
 
 ERROR = "error"
 """Role of layers that show where a reconstruction differs from what was measured."""
@@ -25,8 +32,8 @@ ROLES = (*(str(role) for role in ChannelRole if role is not ChannelRole.UNCERTAI
 ROLE_WORDS = {
     "measured": "Measured",
     "reconstructed": "Reconstructed",
-    "reconstructed_shared": "Reconstructed, shared part alone",
-    "predicted": "Predicted from the DNA stain",
+    "reconstructed_shared": "Reconstructed (shared part)",
+    "predicted": "Predicted from DNA",
     ERROR: "Error of the reconstruction",
 }
 
@@ -39,9 +46,11 @@ def show_overlay(
     *,
     stains: Sequence[str] = (),
     roles: Collection[str] = ("measured", "predicted"),
-    study: Any = None,
+    study: Study | None = None,
 ) -> list[Any]:
-    """Show one image with what a model says about it; layers of an earlier overlay go.
+    """Show one image with what a model says about it.
+
+    What is open already stays; layers of other images and of other models go.
 
     Parameters
     ----------
@@ -56,69 +65,110 @@ def show_overlay(
     roles
         Any of ``ROLES``.
     study
-        Study that has the image, for its measured stains; those pasted from the crops are left out.
+        Study that has the image, for its measured stains.
 
     Returns
     -------
     list of napari.layers.Layer
         The layers added, bottom first.
     """
-    from napari_apollo.viewer.overlay import add_predictions
-
-    for layer in [layer for layer in viewer.layers if about(layer) is not None]:
-        viewer.layers.remove(layer)
-    chosen = list(stains) or None
-    added: list[Any] = []
-    if study is not None:
-        shown = [*chosen, predictions.anchor] if chosen else None
-        added += open_study(viewer, study, image=_field_of(store, image), stains=shown, labels=False)
-    wanted = [role for role in ROLES if role in roles and role not in ("measured", ERROR)]
-    added += add_predictions(viewer, predictions, store, image=image, stains=chosen, roles=wanted)
-    if ERROR in roles:
-        added += add_errors(viewer, predictions, store, image, chosen)
-    set_visible(viewer, roles)
-    for layer in viewer.layers:
-        known = about(layer)
-        if known is not None and known.role == "measured" and known.stain == predictions.anchor:
-            layer.visible = True
+    clear_others(viewer, predictions, image)
+    added = [spec.add(viewer) for spec in missing(viewer, measured_specs(predictions, image, stains, study))]
+    wanted = model_specs(viewer, predictions, store, image, stains, roles)
+    added += [spec.add(viewer) for spec in missing(viewer, wanted)]
+    show_first(viewer, predictions, roles)
     return added
 
 
-def add_errors(
+def clear_others(viewer: Any, predictions: PredictionStore, image: str) -> None:
+    """Remove our layers that belong to another image or another model."""
+    for layer in list(viewer.layers):
+        shown = about(layer)
+        if shown is None:
+            continue
+        other_model = shown.model and shown.model != predictions.model_name
+        if other_model or not (shown.image and same_image(shown.image, image)) or shown.role == "nuclei":
+            viewer.layers.remove(layer)
+
+
+def measured_specs(
+    predictions: PredictionStore, image: str, stains: Sequence[str], study: Study | None
+) -> list[LayerSpec]:
+    """Layers of the measured stains of an image; reads pixels, so it belongs into a job."""
+    if study is None or not any(same_image(field.image, image) for field in study):
+        return []
+    wanted = [predictions.anchor, *stains] if stains else None
+    specs = study_layers(study, image=image, stains=wanted, labels=False)
+    return [spec.realised(MOST) for spec in specs]
+
+
+def model_specs(
     viewer: Any,
     predictions: PredictionStore,
     store: CellStore,
     image: str,
-    stains: Sequence[str] | None = None,
-) -> list[Any]:
-    """Add, for each stain, where its reconstruction differs from what was measured, in the stain's units."""
-    rebuilt = [
-        layer
-        for layer in find_layers(viewer, role=ChannelRole.RECONSTRUCTED, image=image)
-        if stains is None or about(layer).stain in stains  # type: ignore[union-attr]
-    ]
-    reference = rebuilt[0] if rebuilt else next(iter(find_layers(viewer, role="cells", image=image)), None)
-    if reference is None:
-        return []
-    shape = reference.data[0].shape if reference.multiscale else reference.data.shape
-    canvas = Canvas(store, predictions, image=image, shape=(int(shape[0]), int(shape[1])))
-    added = []
+    stains: Sequence[str],
+    roles: Collection[str],
+) -> list[LayerSpec]:
+    """Layers of what the model says, lazy, in place over the measured layers that are open."""
+    measured = {
+        shown.stain: layer
+        for layer in find_layers(viewer, role=ChannelRole.MEASURED)
+        if (shown := about(layer)) is not None and same_image(shown.image, image)
+    }
+    own = [role for role in ROLES if role in roles and role not in ("measured", ERROR)]
+    specs = prediction_layers(predictions, store, image, measured, stains=list(stains) or None, roles=own)
+    if ERROR in roles:
+        place = specs[-1].kwargs  # that of the cells
+        shape = specs[-1].data[0].shape if isinstance(specs[-1].data, list) else specs[-1].data.shape
+        specs += error_specs(predictions, store, image, stains, (int(shape[0]), int(shape[1])), place)
+    return specs
+
+
+def error_specs(
+    predictions: PredictionStore,
+    store: CellStore,
+    image: str,
+    stains: Sequence[str],
+    shape: tuple[int, int],
+    place: Mapping[str, Any],
+) -> list[LayerSpec]:
+    """For each stain, where its reconstruction differs from what was measured, in the stain's own units."""
+    canvas = Canvas(store, predictions, image=image, shape=shape)
+    frame = Frame({key: value for key, value in place.items() if key in _FRAME})
+    specs = []
     for stain in canvas.stains(ChannelRole.RECONSTRUCTED):
-        if stains is not None and stain not in stains:
+        if stains and stain not in stains:
             continue
         pairs = zip(canvas.layer(stain, "measured"), canvas.layer(stain, "reconstructed"), strict=True)
         low, high = predictions.card.limits.get(stain, (0.0, 1.0))
         what = About(ERROR, image, stain, model=predictions.model_name, opened=str(predictions.path))
-        spec = image_layer(
-            [_difference(measured, model) for measured, model in pairs],
-            what,
-            Frame.of(reference),
-            contrast_limits=(0.0, float(high - low) / 2),
-            colour="#ff5555",
-            name=f"{stain} (error)",
+        specs.append(
+            image_layer(
+                [_difference(measured, model) for measured, model in pairs],
+                what,
+                frame,
+                contrast_limits=(0.0, float(high - low) / 2),
+                colour="#ff5555",
+                visible=False,
+                name=f"{stain} (error)",
+            )
         )
-        added.append(spec.add(viewer))
-    return added
+    return specs
+
+
+def missing(viewer: Any, specs: Iterable[LayerSpec]) -> list[LayerSpec]:
+    """Layers that are not open yet."""
+    there = {_key(layer.metadata.get(KEY, {})) for layer in viewer.layers}
+    return [spec for spec in specs if _key(spec.kwargs["metadata"][KEY]) not in there]
+
+
+def show_first(viewer: Any, predictions: PredictionStore, roles: Collection[str]) -> None:
+    """What is seen at first: measured and predicted, which complete each other; else the first role."""
+    first = [role for role in ("measured", "predicted") if role in roles] or list(roles)[:1]
+    set_visible(viewer, first)
+    for layer in find_layers(viewer, role="measured", stain=predictions.anchor):
+        layer.visible = True
 
 
 def set_visible(viewer: Any, roles: Collection[str], stains: Collection[str] = ()) -> None:
@@ -172,10 +222,11 @@ def side_by_side(viewer: Any, stain: str) -> int:
         return 0
     roles = roles_of(viewer, stain)
     set_visible(viewer, roles, [stain])
-    # the grid gives hidden layers a place, too: those to compare come to the top, in their order
-    names = {role: number for number, role in enumerate(roles)}
-    chosen = sorted(find_layers(viewer, stain=stain), key=lambda layer: names.get(about(layer).role, 0))  # type: ignore[union-attr]
-    for layer in reversed(chosen):
+    for cells in find_layers(viewer, role="cells"):
+        cells.visible = False
+    # the grid follows the order of the list: those to compare come to its end
+    chosen = [layer for role in roles for layer in find_layers(viewer, stain=stain, role=role)]
+    for layer in chosen:
         viewer.layers.move(viewer.layers.index(layer), len(viewer.layers))
     viewer.grid.shape = (-1, -1)
     viewer.grid.stride = 1
@@ -197,9 +248,8 @@ def short_names(images: Sequence[str]) -> list[str]:
     return list(images)
 
 
-def _field_of(store: CellStore, image: str) -> str:
-    own = store.obs[store.obs["image"].astype(str) == image]
-    return str(own["field"].iloc[0])
+def _key(known: Mapping[str, str]) -> tuple[str, ...]:
+    return tuple(str(known.get(name, "")) for name in ("role", "stain", "model", "image"))
 
 
 def _difference(measured: da.Array, model: da.Array) -> da.Array:

@@ -8,7 +8,7 @@ signal and every callback comes in the thread of the window.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from psygnal import Signal
@@ -131,6 +131,10 @@ class Executor(Protocol):
         """Wait until no job is left; whether that came about in time."""
         ...
 
+    def soon(self, action: Callable[[], None]) -> None:
+        """Call something in the window's thread, after the window has had its turn."""
+        ...
+
 
 class AtOnce:
     """Runs jobs in the calling thread: for scripts and tests without a window."""
@@ -147,6 +151,10 @@ class AtOnce:
     def wait(self, jobs: Jobs, seconds: float) -> bool:
         """Nothing is ever under way."""
         return True
+
+    def soon(self, action: Callable[[], None]) -> None:
+        """Call it now."""
+        action()
 
 
 class Jobs:
@@ -202,13 +210,7 @@ class Jobs:
         Job
             Under way, or over already.
         """
-        if key:
-            for older in [job for job in self._active if job.key == key]:
-                older.cancel()
-        job = Job(title, call, key, then, failed)
-        self._active.append(job)
-        job.ended.connect(self._forget, check_nargs=False)
-        self.started.emit(job)
+        job = self._begin(Job(title, call, key, then, failed))
         self._executor.start(job)
         return job
 
@@ -226,9 +228,46 @@ class Jobs:
         for job in list(self.of(*keys)):
             job.cancel()
 
+    def step_by_step(self, title: str, steps: Sequence[Callable[[], Any]], *, key: str = "") -> Job:
+        """Do small things that must happen in the thread of the window, which has its turn in between.
+
+        Parameters
+        ----------
+        title
+            What is done, in the user's words.
+        steps
+            Each short: adding one layer.
+        key
+            As of ``run``.
+        """
+        job = self._begin(Job(title, lambda progress, should_stop: None, key))
+        rest = list(steps)
+
+        def take() -> None:
+            if not job.running:
+                return
+            if not rest:
+                job.succeed(None)
+                return
+            job.note(Step(title, len(steps) - len(rest), len(steps)))
+            job.show()
+            rest.pop(0)()
+            self._executor.soon(take)
+
+        self._executor.soon(take)
+        return job
+
     def wait(self, seconds: float = 60) -> bool:
         """Wait until none is left, the window staying alive; whether that came about in time."""
         return self._executor.wait(self, seconds)
+
+    def _begin(self, job: Job) -> Job:
+        if job.key:
+            self.cancel(job.key)
+        self._active.append(job)
+        job.ended.connect(self._forget, check_nargs=False)
+        self.started.emit(job)
+        return job
 
     def _forget(self, job: Job) -> None:
         if job in self._active:

@@ -8,7 +8,7 @@ again by that metadata, never by their names, which people may change.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -140,6 +140,15 @@ class LayerSpec:
         if self.contour:
             layer.contour = self.contour
         return layer
+
+    def realised(self, most: int) -> LayerSpec:
+        """The same layer with its data computed, where they have at most ``most`` pixels in all."""
+        levels = list(self.data) if isinstance(self.data, (list, tuple)) else [self.data]
+        if sum(int(np.prod(level.shape)) for level in levels) > most:
+            return self
+        computed = [np.asarray(level) for level in levels]
+        data = computed if isinstance(self.data, (list, tuple)) else computed[0]
+        return replace(self, data=data)
 
     def as_tuple(self) -> tuple[Any, dict[str, Any], str]:
         """The layer as readers and sample data give it."""

@@ -57,7 +57,9 @@ def note(text: str = "", tone: Tone = "hint") -> QLabel:
     label = QLabel()
     label.setWordWrap(True)
     label.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
-    label.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Minimum)
+    policy = QSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
+    policy.setHeightForWidth(True)
+    label.setSizePolicy(policy)
     say(label, text, tone)
     return label
 
@@ -87,6 +89,9 @@ def style_sheet(dark: bool) -> str:
         QPushButton[apolloMain="true"]:disabled {{ background-color: transparent; color: {hint}; }}
         QPushButton:focus, QToolButton:focus, QComboBox:focus, QCheckBox:focus,
         QAbstractSpinBox:focus, QLineEdit:focus {{ border: 1px solid {accent}; }}
+        QListView::indicator {{ width: 11px; height: 11px; border: 1px solid {hint}; border-radius: 2px; }}
+        QListView::indicator:checked {{ background-color: {accent}; }}
+        QListView::item {{ min-height: 18px; }}
         QToolButton[apolloFold="true"] {{ border: 0px; text-align: left; padding: 2px; }}
         QLabel[apolloDrop="true"] {{
             border: 1px dashed {hint}; border-radius: 3px; padding: 8px; color: {hint};

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 from napari.qt.threading import WorkerBase, create_worker
@@ -82,6 +83,10 @@ class Threads:
             QCoreApplication.processEvents()
             time.sleep(0.005)
         return not jobs.active and not self._working
+
+    def soon(self, action: Callable[[], None]) -> None:
+        """Call something when the window has had its turn."""
+        QTimer.singleShot(0, action)
 
     def _fail(self, job: Job, error: Exception) -> None:
         wanted = job.running

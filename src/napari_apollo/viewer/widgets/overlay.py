@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -10,13 +12,15 @@ from qtpy.QtWidgets import QCheckBox, QComboBox, QListWidget, QListWidgetItem
 
 from napari_apollo.cells import CellStore
 from napari_apollo.predict import PredictConfig, PredictionStore
+from napari_apollo.progress import Progress, ShouldStop, Step, stop_if_asked
 from napari_apollo.viewer import compare, training
 from napari_apollo.viewer.adopting import adopt
 from napari_apollo.viewer.child import in_child
 from napari_apollo.viewer.forms import ConfigForm
+from napari_apollo.viewer.layers import LayerSpec, about, find_layers
 from napari_apollo.viewer.overlay import cell_store_of
 from napari_apollo.viewer.parts import Fold, button, column, heading, note, row, say, small_button
-from napari_apollo.viewer.preferences import preferences
+from napari_apollo.viewer.preferences import DEVICES, preferences
 from napari_apollo.viewer.tool import Tool
 
 _FIRST = ("measured", "predicted")
@@ -25,7 +29,7 @@ _FIRST = ("measured", "predicted")
 class OverlayTool(Tool):
     """Show, over the image, the stains that a model reconstructs and predicts."""
 
-    job_keys: ClassVar[tuple[str, ...]] = ("predict",)
+    job_keys: ClassVar[tuple[str, ...]] = ("predict", "overlay", "layers")
 
     def build(self) -> None:
         """Add the parts."""
@@ -38,7 +42,8 @@ class OverlayTool(Tool):
         self.form = ConfigForm(
             PredictConfig, (), ["output", "device", "normalisation", "also_measured", "skip_unknown",
                                 "other_anchor", "batch_size"],
-            modes={"output": "save"}, titles={"also_measured": "Also measured stains"},
+            modes={"output": "save"}, choices={"device": DEVICES},
+            titles={"also_measured": "Also measured stains"},
         )  # fmt: skip
         self.predict_button = button(
             "Predict", "Place every cell, rebuild what was measured, predict what was not", self.predict,
@@ -53,8 +58,8 @@ class OverlayTool(Tool):
         for role in compare.ROLES:
             box = self.roles[role] = QCheckBox(compare.ROLE_WORDS[role])
             box.setChecked(role in _FIRST)
-            box.setToolTip("Layers to add; afterwards, whether they are seen")
-            box.toggled.connect(self._toggled)
+            box.setToolTip("Which layers are added; when they are there, whether they are seen")
+            box.toggled.connect(partial(self._toggled, role))
         self.stains = QListWidget()
         self.stains.setToolTip("Stains to show")
         self.stains.setAccessibleName("Stains")
@@ -135,19 +140,36 @@ class OverlayTool(Tool):
         if predictions is None or store is None or image is None:
             self.say("Predict first, or drop predictions on the window.", "problem")
             return
-        roles = self.chosen_roles
-        added = self.attempt(
-            "Showing the overlay",
-            lambda: compare.show_overlay(
-                self.viewer, predictions, store, image,
-                stains=self.chosen_stains, roles=roles, study=self._study_with(image),
-            ),
-        )  # fmt: skip
-        if added is not None:
-            self.grid.setChecked(False)
-            self.viewer.grid.enabled = False
-            self.viewer.reset_view()
+        roles, stains = self.chosen_roles, self.chosen_stains
+        compare.clear_others(self.viewer, predictions, image)
+        study = self.session.study
+
+        def over_them() -> None:
+            specs = self.attempt(
+                "Showing the overlay",
+                lambda: compare.model_specs(self.viewer, predictions, store, image, stains, roles),
+            )
+            if specs is not None:
+                new = compare.missing(self.viewer, specs)
+                self.run(
+                    "Computing the overlay",
+                    lambda progress, should_stop: _computed(new, progress, should_stop),
+                    key="overlay",
+                    then=lambda computed: self._add(computed, done),
+                )
+
+        def done() -> None:
+            compare.show_first(self.viewer, predictions, roles)
             self.say("Scores of each cell stand in the features of the layer “cells”.")
+
+        self.grid.setChecked(False)
+        self.viewer.grid.enabled = False
+        self.run(
+            "Reading the image",
+            lambda progress, should_stop: compare.measured_specs(predictions, image, stains, study),
+            key="overlay",
+            then=lambda specs: self._add(compare.missing(self.viewer, specs), over_them),
+        )
 
     def flip(self) -> None:
         """Show the next of measured, reconstructed, predicted."""
@@ -165,7 +187,8 @@ class OverlayTool(Tool):
         else:
             compare.side_by_side(self.viewer, "")
             say(self.shown, "")
-            self._toggled()
+            if self.session.predictions is not None:
+                compare.show_first(self.viewer, self.session.predictions, self.chosen_roles)
             self.viewer.reset_view()
 
     # --- how it is shown ------------------------------------------------------------------------
@@ -182,11 +205,17 @@ class OverlayTool(Tool):
         ticked = [item.text() for item in items if item and item.checkState() == Qt.CheckState.Checked]
         return [] if len(ticked) == len(items) else ticked
 
-    def _study_with(self, image: str) -> Any:
-        study = self.session.study
-        if study is None or not any(str(field.image) == image for field in study):
-            return None
-        return study
+    def _add(self, specs: list[LayerSpec], then: Callable[[], None]) -> None:
+        """Add layers one after the other, the window alive in between."""
+        empty = len(self.viewer.layers) == 0
+
+        def finish() -> None:
+            if empty:
+                self.viewer.reset_view()
+            then()
+
+        steps = [partial(spec.add, self.viewer) for spec in specs]
+        self.session.jobs.step_by_step("Adding layers", [*steps, finish], key="layers")
 
     def _predicted(self, path: str) -> None:
         store = self.session.store
@@ -232,9 +261,12 @@ class OverlayTool(Tool):
         self.stain.clear()
         self.stain.addItems([*vocabulary, predictions.anchor])
 
-    def _toggled(self, *_: object) -> None:
-        if not self.grid.isChecked():
-            compare.set_visible(self.viewer, self.chosen_roles, self.chosen_stains)
+    def _toggled(self, role: str, shown: bool) -> None:
+        """Show or hide the layers of a role that are open."""
+        stains = self.chosen_stains
+        for layer in find_layers(self.viewer, role=role):
+            known = about(layer)
+            layer.visible = shown and known is not None and (not stains or known.stain in stains)
 
     def _able(self) -> None:
         ready = self.session.store is not None
@@ -245,3 +277,13 @@ class OverlayTool(Tool):
 
     def _layers_changed(self, event: object = None) -> None:
         adopt(self.session, self.viewer.layers)
+
+
+def _computed(specs: list[LayerSpec], progress: Progress, should_stop: ShouldStop) -> list[LayerSpec]:
+    """Layers with their data computed, where they are small enough."""
+    computed = []
+    for done, spec in enumerate(specs):
+        stop_if_asked(should_stop)
+        progress(Step("Computing the overlay", done, len(specs), str(spec.kwargs["name"])))
+        computed.append(spec.realised(compare.MOST))
+    return computed

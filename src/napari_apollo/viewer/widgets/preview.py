@@ -9,6 +9,8 @@ from qtpy.QtCore import QSize, Qt
 from qtpy.QtGui import QPixmap, QResizeEvent
 from qtpy.QtWidgets import QGridLayout, QLabel, QSizePolicy, QWidget
 
+_LEAST = 52  # pixels that a cell is shown at, at least
+
 
 class Preview(QWidget):
     """Rows of cells: measured, rebuilt, predicted; each row with its name."""
@@ -61,8 +63,10 @@ class Preview(QWidget):
         if self._picture.isNull() or not self._rows:
             return
         height = self._picture.height() // len(self._rows)
+        there = max(1, self._picture.width() // height)  # a cell is as wide as it is high
+        shown = min(there, max(1, self.width() // _LEAST))
         for number, (_, strip) in enumerate(self._rows):
-            part = self._picture.copy(0, number * height, self._picture.width(), height)
+            part = self._picture.copy(0, number * height, shown * height, height)
             scaled = part.scaledToWidth(max(60, self.width()), Qt.TransformationMode.SmoothTransformation)
             strip.setPixmap(scaled)
             strip.setFixedHeight(scaled.height())

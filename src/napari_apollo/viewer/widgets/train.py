@@ -24,7 +24,7 @@ from napari_apollo.viewer.child import ChildProcess
 from napari_apollo.viewer.forms import ConfigForm
 from napari_apollo.viewer.parts import Fold, button, heading, note, row, say, small_button
 from napari_apollo.viewer.plots import CurvesPlot
-from napari_apollo.viewer.preferences import preferences
+from napari_apollo.viewer.preferences import DEVICES, preferences
 from napari_apollo.viewer.tool import Tool
 from napari_apollo.viewer.widgets.preview import Preview
 
@@ -51,7 +51,7 @@ class TrainTool(Tool):
         self.form = ConfigForm(
             TrainConfig, _MAIN, more,
             titles={"output": "Run folder", "held_out": "Held-out donors"},
-            choices={"held_out": ()}, modes={"output": "save"},
+            choices={"held_out": (), "device": DEVICES}, modes={"output": "save"},
         )  # fmt: skip
         self.words = note()
         self.estimate = note()
@@ -204,6 +204,9 @@ class TrainTool(Tool):
         table.setHorizontalHeaderLabels(["Run", "State", "Predicted r"])
         table.setToolTip("Runs beside the study; select one to watch it or to use its model")
         table.setAccessibleName("Runs")
+        scored = table.horizontalHeaderItem(2)
+        if scored is not None:
+            scored.setToolTip("Correlation of predicted and measured pixels of test cells, mean of stains")
         table.setSelectionBehavior(QTableWidget.SelectionBehavior.SelectRows)
         table.setSelectionMode(QTableWidget.SelectionMode.SingleSelection)
         table.setFixedHeight(110)
