@@ -36,9 +36,13 @@ QUICK = {
     "previews_every": 0,
 }
 
+AGREEMENT = {**QUICK, "preset": "agreement", "eta": 0.1, "told_above": 0.9}
+
 # A worker that is killed, as if by the system, in the middle of its k-th step.
 KILLED = """
 import os, signal, sys
+from napari_apollo.train.objectives.agreement import AgreementStage
+from napari_apollo.train.objectives.encoding import EncodingStage
 from napari_apollo.train.objectives.two_step import EncoderStage, LatentStage
 from napari_apollo.train.worker import main
 
@@ -54,8 +58,8 @@ def mortal(step):
         return result
     return stepping
 
-LatentStage.step = mortal(LatentStage.step)
-EncoderStage.step = mortal(EncoderStage.step)
+for stage in (LatentStage, EncoderStage, AgreementStage, EncodingStage):
+    stage.step = mortal(stage.step)
 sys.exit(main(sys.argv[1:2]))
 """
 
@@ -71,12 +75,13 @@ def comparable(run: Run) -> object:
     return metrics.drop(columns="seconds").to_dict("list") if not metrics.empty else {}
 
 
+@pytest.mark.parametrize("quick", [QUICK, AGREEMENT], ids=["two-step", "agreement"])
 @pytest.mark.parametrize("often", [True, False], ids=["checkpoint-every-step", "checkpoint-every-stage"])
 def test_killed_at_any_step_and_resumed_to_the_same_bytes(
-    make_store: Make, tmp_path: Path, often: bool
+    make_store: Make, tmp_path: Path, often: bool, quick: dict
 ) -> None:
     store = make_store()
-    config = TrainConfig(output=tmp_path / "run", checkpoint_seconds=0 if often else 3600, **QUICK)
+    config = TrainConfig(output=tmp_path / "run", checkpoint_seconds=0 if often else 3600, **quick)
     whole = train(store, config.model_copy(update={"output": tmp_path / "whole"}))
     folder = prepare_folder(store.path, config)
     per_epoch = 3  # 96 cells in batches of 32
@@ -88,8 +93,26 @@ def test_killed_at_any_step_and_resumed_to_the_same_bytes(
         assert Run(folder.path).status().state == "failed"
     execute(folder, store, config, silent, never)
     assert weights(folder.path) == weights(whole.folder)
-    assert Run(folder.path).model().card.scores == whole.model().card.scores
+    card, other = Run(folder.path).model().card, whole.model().card
+    assert (card.scores, card.sizes, card.gap, card.verdict) == (
+        other.scores,
+        other.sizes,
+        other.gap,
+        other.verdict,
+    )
     assert str(comparable(Run(folder.path))) == str(comparable(whole))
+
+
+def test_a_run_that_died_after_its_last_step_still_knows_the_gap(make_store: Make, tmp_path: Path) -> None:
+    store = make_store()
+    config = TrainConfig(output=tmp_path / "run", **AGREEMENT)
+    whole = train(store, config)
+    shutil.rmtree(whole.folder / "model")
+    execute(RunFolder(whole.folder), store, config, silent, never)
+    card = whole.model().card
+    assert set(card.gap) == {"chromatin", "protein"}
+    assert 0 < card.gap["protein"]["shared"] < 10
+    assert card.gap["protein"]["optimised"] > 0
 
 
 def stopped_run(store: CellStore, config: TrainConfig, steps: int) -> RunFolder:

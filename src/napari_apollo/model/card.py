@@ -51,8 +51,8 @@ class Verdict(BaseModel):
     warnings
         Reasons to doubt the separation, in words; none where it holds.
     kinds
-        Their kinds: ``contained``, ``disagreement`` (see ``probes.separability``), or ``unknown`` where
-        there are too few cells to tell.
+        Their kinds: ``contained``, ``disagreement`` (see ``probes.separability``), ``empty`` where a
+        modality was left with no latent of its own, ``unknown`` where there are too few cells to tell.
     """
 
     model_config = ConfigDict(frozen=True)

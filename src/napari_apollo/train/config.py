@@ -149,10 +149,10 @@ class TrainConfig(OperationConfig):
 
     opening: float = _small("opening", ge=1, le=1e4)
     """Agreement: how many times dearer it is at first to store what is specific, or what a modality does
-    not confirm, so that what is shared is found first; it falls to 1 between 5 % and 35 % of step 1."""
+    not confirm, so that what is shared is found first; it falls to 1 over a quarter of step 1."""
 
     sharpening: float = _small("sharpening", gt=0, le=1)
-    """Agreement: what 'beta' is multiplied by at the end; it falls between 50 % and 90 % of step 1."""
+    """Agreement: what 'beta' is multiplied by at the end; it falls between 40 % and 70 % of step 1."""
 
     shared_cost: float = _small("shared_cost", ge=0, le=1)
     """Agreement: price of shared information that all modalities confirm, as a part of 'beta'."""
@@ -168,7 +168,7 @@ class TrainConfig(OperationConfig):
 
     told_above: float = _small("told_above", gt=0, le=1)
     """Agreement: latent dimensions of which the others of their block tell a larger part (held-out R²)
-    are closed on the way, at 60 % of the first step; 1 closes none."""
+    are closed after 45 %, 60 % and 80 % of the first step; 1 closes none."""
 
     memory_gb: float = Field(default=0, ge=0)
     """Crops are kept on the device up to this many GB, and read from the store batch by batch where

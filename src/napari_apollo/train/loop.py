@@ -23,9 +23,13 @@ from napari_apollo.progress import Progress, ShouldStop, Step, stop_if_asked
 from napari_apollo.train.data import CellData
 from napari_apollo.train.objectives.base import Objective, Stage
 from napari_apollo.train.sampling import batches, epoch_order, step_seed
+from napari_apollo.train.team import Team
 
 IMPROVEMENT = 1e-3
 """A criterion counts as better when it is lower by this fraction of itself."""
+
+_LOOK = 16
+"""Steps after which processes of one training ask one another whether to stop."""
 
 LEAST_BATCH = 4
 """Cells of the smallest batch that is tried when memory runs out."""
@@ -55,7 +59,7 @@ class Position:
     done
         Cells of the epoch's order that are visited.
     batch_size
-        Cells in a batch; less than the settings say where memory ran out.
+        Cells in a batch of this process; less than the settings say where memory ran out.
     best, best_epoch
         Lowest criterion of the stage, and the epoch that had it (-1: none yet).
     """
@@ -113,6 +117,9 @@ class Keeping(Protocol):
     def checkpoint(self, position: Position, losses: Tensor | None) -> None:
         """Keep everything that is needed to go on; ``losses`` (step, k) are those of the epoch at hand."""
 
+    def last_good(self) -> str:
+        """Which checkpoint there is to go back to, in words."""
+
     def after_epoch(self, epoch: Epoch) -> None:
         """Take note of an epoch."""
 
@@ -138,6 +145,8 @@ class Loop:
         Writes what is to be kept.
     position, losses
         Where to begin, and the losses of the epoch's steps that are done.
+    team
+        The processes that train together; ``training`` and ``validation`` are this one's share.
     """
 
     network: Network
@@ -149,6 +158,7 @@ class Loop:
     keeper: Keeping
     position: Position = field(default_factory=Position)
     losses: Tensor | None = None
+    team: Team = field(default_factory=Team)
 
     def run(self, progress: Progress, should_stop: ShouldStop) -> None:
         """Run all stages to their end.
@@ -161,9 +171,12 @@ class Loop:
             When a loss is not finite (stage, epoch, step and cells are named), or not even a small
             batch fits into the memory of the device.
         """
+        # Cells that do not divide among the processes wait for another epoch.
+        self._cells = self.team.least(self.training.n_cells)
         if not self.position.batch_size:
-            self.position = replace(self.position, batch_size=self.settings.batch_size)
-        with own_random_numbers(self.training.device):
+            size = max(1, self.settings.batch_size // self.team.ranks)
+            self.position = replace(self.position, batch_size=size)
+        with own_random_numbers(self.training.device), self.team.averaging():
             while self.position.stage < len(self.objective.stages):
                 stage = self.objective.stages[self.position.stage]
                 self._run_stage(stage, progress, should_stop)
@@ -174,6 +187,8 @@ class Loop:
         while self.position.epoch < stage.epochs and not self._exhausted(stage):
             started = time.perf_counter()
             epoch = self.position.epoch
+            # Which latents are closed is for one process to say.
+            self.team.share_tensors(self.network.buffers())
             training = self._train(stage, progress, should_stop)
             validation = self._validate(stage)
             criterion = validation["criterion"] if validation else training["total"]
@@ -182,9 +197,9 @@ class Loop:
                 self.position = replace(self.position, best=criterion, best_epoch=epoch)
             self.position = replace(self.position, epoch=epoch + 1, done=0)
             seconds = time.perf_counter() - started
-            cells = self.training.n_cells
+            cells = self._cells * self.team.ranks
             self.keeper.after_epoch(Epoch(stage.name, epoch, seconds, cells, training, validation, improved))
-            if self.keeper.due():
+            if self.team.any(self.keeper.due()):
                 self.keeper.checkpoint(self.position, None)
             detail = f"loss {training['total']:.4f}" + (
                 f", validation {validation['criterion']:.4f}" if validation else ""
@@ -198,9 +213,9 @@ class Loop:
     def _train(self, stage: Stage, progress: Progress, should_stop: ShouldStop) -> dict[str, float]:
         """Run, or finish, an epoch; the mean losses of its steps."""
         at, settings = self.position, self.settings
-        order = epoch_order(
-            self.training.n_cells, settings.seed, at.stage, at.epoch, fixed=settings.fixed_order
-        )
+        n, counters = self.training.n_cells, self.team.counters
+        order = epoch_order(n, settings.seed, at.stage, at.epoch, *counters, fixed=settings.fixed_order)
+        order = order[: self._cells]
         losses = [] if self.losses is None else list(self.losses.to(self.training.device))
         self.losses = None
         # Losses that came with a checkpoint are known to be finite; their batches need no names.
@@ -211,8 +226,9 @@ class Loop:
                 self._steps(stage, order, losses, visited, should_stop)
             except torch.OutOfMemoryError as error:
                 self._halve(progress, error)
-        values = self._finite(stage, losses, visited).double().numpy()  # the one wait for the device
-        return dict(zip(stage.losses, values.mean(axis=0).tolist(), strict=True))
+        values = self._finite(stage, losses, visited).double()  # the one wait for the device
+        mean = self.team.mean(torch.from_numpy(values.numpy().mean(axis=0)))
+        return dict(zip(stage.losses, mean.tolist(), strict=True))
 
     def _steps(
         self,
@@ -226,19 +242,32 @@ class Loop:
         settings = self.settings
         plan = batches(order, self.position.batch_size, self.position.done, fixed=settings.fixed_order)
         for cells, batch in zip(plan, self.training.batches(plan), strict=True):
-            stop_if_asked(should_stop)
+            self._stop_if_asked(should_stop)
             at = self.position
             # The place in the order, not the number of the step, counts: it is the same after the
             # batch was halved, and after the run was resumed.
-            torch.manual_seed(step_seed(settings.seed, at.stage, at.epoch, at.done))
+            torch.manual_seed(step_seed(settings.seed, at.stage, at.epoch, at.done, *self.team.counters))
             done = (at.epoch + at.done / len(order)) / stage.epochs
             losses.append(stage.step(batch, _rate_scale(settings.schedule, done), done))
             visited.append(cells)
             self.position = replace(at, done=min(len(order), at.done + len(cells)))
-            if self.position.done < len(order) and self.keeper.due():
+            # Processes that train together meet at the end of an epoch, not on the way.
+            if self.team.alone and self.position.done < len(order) and self.keeper.due():
                 self.keeper.checkpoint(self.position, self._finite(stage, losses, visited))
 
+    def _stop_if_asked(self, should_stop: ShouldStop) -> None:
+        if self.team.alone:
+            stop_if_asked(should_stop)
+        elif self.position.done // self.position.batch_size % _LOOK == 0:
+            asked = self.team.any(should_stop())
+            stop_if_asked(lambda: asked)
+
     def _halve(self, progress: Progress, error: torch.OutOfMemoryError) -> None:
+        if not self.team.alone:  # the others are in the middle of the step
+            raise TrainingFailed(
+                f"The memory of {self.training.device} does not hold a batch of {self.position.batch_size} "
+                f"cells. Take a smaller batch_size; each of {self.team.ranks} processes gets its part of it."
+            ) from error
         half = self.position.batch_size // 2
         if half < LEAST_BATCH:
             raise TrainingFailed(
@@ -253,17 +282,22 @@ class Loop:
     def _finite(self, stage: Stage, losses: list[Tensor], visited: list[np.ndarray]) -> Tensor:
         """Losses (step, k) on the processor, all of them finite."""
         values = torch.stack(losses).cpu()
+        self.team.fail_together(self._problem(stage, values, visited))
+        return values
+
+    def _problem(self, stage: Stage, values: Tensor, visited: list[np.ndarray]) -> str:
+        """What is wrong with losses, in words."""
         finite = torch.isfinite(values)
         if bool(finite.all()):
-            return values
+            return ""
         step = int((~finite).any(dim=1).nonzero()[0])
         bad = [name for name, good in zip(stage.losses, finite[step].tolist(), strict=True) if not good]
         cells = visited[step]
         names = ", ".join(self.names(int(cell)) for cell in cells[:5])
-        raise TrainingFailed(
+        return (
             f"{stage.title}: {', '.join(bad)} is not finite in step {step} of epoch {self.position.epoch}. "
-            f"The cells of that step begin with {names} ({len(cells)} in all). The last good checkpoint is "
-            "kept; a lower learning rate usually helps."
+            f"The cells of that step begin with {names} ({len(cells)} in all). {self.keeper.last_good()} "
+            "A lower learning rate usually helps."
         )
 
     def _validate(self, stage: Stage) -> dict[str, float]:
@@ -271,7 +305,9 @@ class Loop:
             return {}
         cells, size = np.arange(self.validation.n_cells), self.position.batch_size
         plan = [cells[start : start + size] for start in range(0, len(cells), size)]
-        return stage.validate(self.validation.batches(plan))
+        found = stage.validate(self.validation.batches(plan))
+        mean = self.team.mean(torch.tensor(list(found.values()), dtype=torch.float64), float(len(cells)))
+        return dict(zip(found, mean.tolist(), strict=True))
 
 
 @contextmanager

@@ -150,8 +150,8 @@ TABLES: dict[str, dict[str, Any]] = {
         "shared_cost": 0.1,
         "cross_weight": 1.0,
         "product_weight": 1.0,
-        "unused_below": 0.5,
-        "told_above": 0.97,
+        "unused_below": 0.25,
+        "told_above": 0.93,
     },
 }
 """Settings of models of tables, by objective; ``two-step`` is the reference's for its simulations

@@ -19,14 +19,16 @@ def generator(seed: int, *counters: int) -> np.random.Generator:
     return np.random.Generator(np.random.Philox(np.random.SeedSequence((seed, *counters))))
 
 
-def epoch_order(n: int, seed: int, stage: int, epoch: int, *, fixed: bool = False) -> np.ndarray:
+def epoch_order(
+    n: int, seed: int, stage: int, epoch: int, *counters: int, fixed: bool = False
+) -> np.ndarray:
     """Order in which an epoch visits the cells.
 
     Parameters
     ----------
     n
         Number of cells.
-    seed, stage, epoch
+    seed, stage, epoch, counters
         What the order depends on, and nothing else.
     fixed
         Storage order in every epoch, as the reference does.
@@ -38,7 +40,7 @@ def epoch_order(n: int, seed: int, stage: int, epoch: int, *, fixed: bool = Fals
     """
     if fixed:
         return np.arange(n, dtype=np.int64)
-    return generator(seed, _ORDER, stage, epoch).permutation(n).astype(np.int64)
+    return generator(seed, _ORDER, stage, epoch, *counters).permutation(n).astype(np.int64)
 
 
 def batches(order: np.ndarray, size: int, start: int = 0, *, fixed: bool = False) -> list[np.ndarray]:

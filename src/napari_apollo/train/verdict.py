@@ -52,7 +52,7 @@ def judge(network: Network, cells: CellData) -> Verdict:
         for name, block in _blocks(network, batch, shared, own, joint).items():
             latents.setdefault(name, []).append(block)
     blocks = {name: np.concatenate(parts) for name, parts in latents.items()}
-    warnings = _warnings(blocks)
+    warnings = _warnings(network, blocks)
     return Verdict(
         cells=cells.n_cells,
         parts={label: value.parts() for label, value in sums.items()},
@@ -149,14 +149,25 @@ def _blocks(
     return {name: block.float().cpu().numpy() for name, block in blocks.items()} if len(complete) else {}
 
 
-def _warnings(blocks: dict[str, np.ndarray]) -> list[SeparabilityWarning]:
+def _warnings(network: Network, blocks: dict[str, np.ndarray]) -> list[SeparabilityWarning]:
     cells = len(blocks.get("shared", ()))
     if cells < LEAST_CELLS:
         message = f"Only {cells} cells have all modalities: too few to tell whether the separation holds."
         return [SeparabilityWarning("unknown", "shared", 0.0, message)]
     alone = {k.removeprefix(_OF): block for k, block in blocks.items() if k.startswith(_OF)}
     rest = {name: block for name, block in blocks.items() if not name.startswith(_OF)}
-    return separability_warnings(rest, shared_by_modality=alone)
+    empty = [
+        SeparabilityWarning(
+            "empty",
+            name,
+            0.0,
+            f"Nothing specific to {name} was found. It has nothing of its own, or what it has is a function "
+            "of what is shared: these data cannot tell which.",
+        )
+        for name, size in network.sizes().items()
+        if name in rest and not size
+    ]
+    return [*empty, *separability_warnings(rest, shared_by_modality=alone)]
 
 
 def _label(network: Network, name: str, stain: int) -> str:

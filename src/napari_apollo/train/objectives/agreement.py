@@ -38,17 +38,17 @@ from napari_apollo.train.objectives.normals import (
 )
 from napari_apollo.train.objectives.pruning import distinct_dimensions, used_dimensions
 
-OPENING = (0.05, 0.35)
+OPENING = (0.0, 0.25)
 """Parts of the first stage between which specific information falls to its price."""
 
 INDEPENDENCE = (0.35, 0.65)
 """Parts of the first stage between which independence comes in: from the start, it would keep
 information from leaving a block that it does not belong to."""
 
-SHARPENING = (0.5, 0.9)
+SHARPENING = (0.4, 0.7)
 """Parts of the first stage between which all information becomes cheaper, once it lies where it belongs."""
 
-CLOSINGS = (0.4, 0.6, 0.8)
+CLOSINGS = (0.45, 0.6, 0.8)
 """Parts of the first stage after which dimensions are closed that hold nothing of their own."""
 
 _START_SPREAD, _START_LOG_VARIANCE = 0.1, -2.0
@@ -243,8 +243,8 @@ class AgreementStage:
         posteriors = self._posteriors
         if int(self._closings) < len(CLOSINGS) and done >= CLOSINGS[int(self._closings)]:
             self._closings += 1
-            # At first, specific latents have only just been opened: little is not yet nothing.
-            least = self._settings.unused_below if int(self._closings) > 1 else 0.0
+            # Before information has become cheap, little is not yet nothing.
+            least = self._settings.unused_below if int(self._closings) == len(CLOSINGS) else 0.0
             posteriors.close(self._network, least, self._settings.told_above)
         shared = posteriors.shared.gather(batch.cells)
         specific = {
