@@ -90,6 +90,23 @@ def test_other_zarr_libraries_read_the_same(small_store: Small) -> None:
             )
 
 
+def test_cells_are_compressed_where_it_pays(tmp_path: Path) -> None:
+    """Masked crops shrink; noise, which hardly would, is stored so that it is read fast."""
+    rng = np.random.default_rng(0)
+    noise = rng.poisson(600, (200, 1, 64, 64)).astype(np.uint16)
+    masked = noise * (np.hypot(*np.mgrid[-32:32, -32:32]) < 12).astype(np.uint16)
+    for name, images, least, most in (("noise", noise, 0.95, 1.1), ("masked", masked, 0.0, 0.3)):
+        path = tmp_path / f"{name}.cells.zarr"
+        panel = Panel(name="A", stains=("DAPI",))
+        with CellStoreWriter(path, [panel], crop_size=64, dtype=np.uint16) as writer:
+            masks = np.full((200, 64, 64), 2, np.uint8)
+            writer.append("A", images, masks, pd.DataFrame({"field": "f", "label": np.arange(1, 201)}))
+        np.testing.assert_array_equal(CellStore.open(path).read_images("A", np.arange(200)), images)
+        np.testing.assert_array_equal(zarr.open_group(path, mode="r")["panels/A/images"][:], images)
+        size = sum(each.stat().st_size for each in (path / "panels/A/images/c").rglob("*") if each.is_file())
+        assert least < size / images.nbytes < most
+
+
 def test_the_table_is_plain_anndata(small_store: Small) -> None:
     import anndata
 
