@@ -13,6 +13,10 @@ from npe2 import PluginManager, PluginManifest
 from npe2.cli import app
 from typer.testing import CliRunner
 
+VERBS = {
+    "Annotate", "Explore", "Measure", "Open", "Overlay", "Put", "Save", "Segment", "Train",
+}  # fmt: skip
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -30,13 +34,15 @@ def test_every_command_exists_and_is_called_by_a_verb(manifest: PluginManifest) 
     for command in manifest.contributions.commands or []:
         module, _, name = str(command.python_name).partition(":")
         assert callable(getattr(import_module(module), name))
-        assert command.title.split()[0] in {"Open"}, command.title
+        assert command.title.split()[0] in VERBS, command.title
 
 
 def test_commands_that_are_contributed_are_declared(manifest: PluginManifest) -> None:
     declared = {command.id for command in manifest.contributions.commands or []}
     used = {reader.command for reader in manifest.contributions.readers or []}
     used |= {sample.command for sample in manifest.contributions.sample_data or []}
+    used |= {writer.command for writer in manifest.contributions.writers or []}
+    used |= {widget.command for widget in manifest.contributions.widgets or []}
     assert used == declared
 
 
@@ -44,8 +50,25 @@ def test_menus_are_napari_s_own(manifest: PluginManifest) -> None:
     """npe2 takes any word for a menu, and napari drops what it does not know."""
     from napari._app_model.constants import MenuId
 
-    known = {str(menu) for menu in MenuId} | {str(menu.value) for menu in MenuId}
+    known = {str(menu) for menu in MenuId.contributables()}
     assert set(manifest.contributions.menus or {}) <= known
+
+
+def test_every_widget_is_in_a_menu_and_can_be_docked_by_name(manifest: PluginManifest) -> None:
+    from napari_apollo.viewer.docking import TOOLS
+
+    widgets = {widget.display_name: widget.command for widget in manifest.contributions.widgets or []}
+    placed = {item.command for items in (manifest.contributions.menus or {}).values() for item in items}
+    assert set(widgets) <= set(TOOLS)
+    assert set(widgets.values()) <= placed
+
+
+def test_preferences_are_what_the_tools_read(manifest: PluginManifest) -> None:
+    from napari_apollo.viewer.preferences import DEVICES
+
+    compute = (manifest.contributions.configurations or {})["compute"]
+    assert set(compute.properties) == {"device", "workers", "folder"}
+    assert tuple(compute.properties["device"].enum or ()) == DEVICES
 
 
 def test_the_root_link_leads_to_the_packaged_file(manifest_path: Path) -> None:
@@ -57,7 +80,11 @@ def test_the_plugin_is_discovered() -> None:
     manager.discover()
     found = manager.get_manifest("napari-apollo")
     assert found.display_name == "Apollo"
-    assert {sample.key for sample in found.contributions.sample_data or []} == {"lymph_node", "u2os"}
+    assert {sample.key for sample in found.contributions.sample_data or []} == {
+        "lymph_node",
+        "u2os",
+        "blood_cells",
+    }
 
 
 def test_other_people_s_tables_are_left_alone() -> None:

@@ -218,7 +218,7 @@ def flip(viewer: Any, stain: str, to: str = "") -> str:
 def side_by_side(viewer: Any, stain: str) -> int:
     """Show all roles of a stain in napari's grid; the number of pictures. An empty stain ends it."""
     if not stain:
-        viewer.grid.enabled = False
+        viewer.canvas.grid.enabled = False
         return 0
     roles = roles_of(viewer, stain)
     set_visible(viewer, roles, [stain])
@@ -228,9 +228,9 @@ def side_by_side(viewer: Any, stain: str) -> int:
     chosen = [layer for role in roles for layer in find_layers(viewer, stain=stain, role=role)]
     for layer in chosen:
         viewer.layers.move(viewer.layers.index(layer), len(viewer.layers))
-    viewer.grid.shape = (-1, -1)
-    viewer.grid.stride = 1
-    viewer.grid.enabled = True
+    viewer.canvas.grid.shape = (-1, -1)
+    viewer.canvas.grid.stride = 1
+    viewer.canvas.grid.enabled = True
     return len(chosen)
 
 

@@ -237,7 +237,7 @@ def suggest_stains(names: Sequence[str]) -> tuple[str, ...]:
     suggested: list[str] = []
     for name in names:
         stain = canonical_stain(name) if any(letter.isalpha() for letter in name) else ""
-        suggested.append(stain if stain not in suggested else UNUSED)
+        suggested.append(UNUSED if stain and stain in suggested else stain)
     return tuple(suggested)
 
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 from napari_apollo.demo.results import DemoResults
 from napari_apollo.predict.store import PredictionStore
 from napari_apollo.study import Study
-from napari_apollo.viewer.layers import find_layers
+from napari_apollo.viewer.compare import set_visible
+from napari_apollo.viewer.layers import about, find_layers
 from napari_apollo.viewer.open import open_study
 from napari_apollo.viewer.overlay import add_predictions, cell_store_of
 
@@ -52,8 +53,17 @@ def show_results(
     fields = set(store.obs["field"].astype(str))
     shown = next((field.field for field in study if field.field in fields), None)
     layers = open_study(viewer, study, image=shown)
-    for nuclei in find_layers(viewer, role="nuclei"):
-        nuclei.visible = False  # the outlines of the cells say enough
     layers += add_predictions(viewer, predictions, store, image=shown)
+    _begin_calmly(viewer)
     viewer.reset_view()
     return layers
+
+
+def _begin_calmly(viewer: Any) -> None:
+    """Show the anchor stain and one other, measured and predicted; all at once would only be noise."""
+    for outlines in (*find_layers(viewer, role="nuclei"), *find_layers(viewer, role="cells")):
+        outlines.visible = False
+    predicted = [shown for layer in find_layers(viewer, role="predicted") if (shown := about(layer))]
+    if predicted:
+        first = min(predicted, key=lambda shown: shown.stain)
+        set_visible(viewer, ["measured", "predicted"], [first.anchor, first.stain])

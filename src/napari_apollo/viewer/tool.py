@@ -50,6 +50,7 @@ class Tool(QWidget):
         scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.status = note()
         self.job_bar = JobBar(self.session.jobs, self.job_keys)
+        self._scroll = scroll
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(2)
@@ -72,6 +73,10 @@ class Tool(QWidget):
         """Add parts below those that are there."""
         for part in parts:
             self._parts.addWidget(part)
+
+    def reveal(self, part: QWidget) -> None:
+        """Scroll until a part is in sight."""
+        self._scroll.ensureWidgetVisible(part, 0, 40)
 
     def follow(self, signal: Any, slot: Callable[..., Any]) -> None:
         """Connect a signal for as long as the tool is there."""

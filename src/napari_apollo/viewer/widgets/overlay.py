@@ -163,7 +163,7 @@ class OverlayTool(Tool):
             self.say("Scores of each cell stand in the features of the layer “cells”.")
 
         self.grid.setChecked(False)
-        self.viewer.grid.enabled = False
+        self.viewer.canvas.grid.enabled = False
         self.run(
             "Reading the image",
             lambda progress, should_stop: compare.measured_specs(predictions, image, stains, study),
@@ -182,7 +182,7 @@ class OverlayTool(Tool):
             number = compare.side_by_side(self.viewer, self.stain.currentText())
             self.viewer.reset_view()
             roles = compare.roles_of(self.viewer, self.stain.currentText())
-            words = ", ".join(compare.ROLE_WORDS[role].lower() for role in roles)
+            words = ", ".join(compare.ROLE_WORDS[role] for role in roles)
             say(self.shown, f"From the left: {words}." if number else "Show layers first.", "plain")
         else:
             compare.side_by_side(self.viewer, "")

@@ -115,6 +115,7 @@ class TrainTool(Tool):
         if run is not None:
             self.session.run = run
             self.refresh_runs()
+            self.reveal(self.preview)
 
     def stop(self) -> None:
         """Ask the run to stop; it keeps a checkpoint."""

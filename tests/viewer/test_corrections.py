@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from napari.layers import Labels
+
+from napari_apollo.errors import DataError
+from napari_apollo.viewer.corrections import cut_in_two, delete, in_memory, merge, split, without_gaps
+
+
+@pytest.fixture
+def layer() -> Labels:
+    yy, xx = np.indices((40, 60))
+    labels = np.zeros((40, 60), np.int32)
+    labels[np.hypot(yy - 12, xx - 12) < 6] = 1
+    labels[np.hypot(yy - 12, xx - 24) < 6] = 2
+    labels[(np.hypot(yy - 30, xx - 20) < 6) | (np.hypot(yy - 30, xx - 30) < 6)] = 5
+    return Labels(labels)
+
+
+def test_merge_keeps_the_lowest_number_and_is_undone(layer: Labels) -> None:
+    before = layer.data.copy()
+    assert merge(layer, [2, 1]) == 1
+    assert set(np.unique(layer.data)) == {0, 1, 5}
+    assert ((layer.data > 0) == (before > 0)).all()
+    layer.undo()
+    assert (layer.data == before).all()
+    layer.redo()
+    assert set(np.unique(layer.data)) == {0, 1, 5}
+
+
+def test_split_cuts_two_that_touch_at_their_neck(layer: Labels) -> None:
+    before = layer.data.copy()
+    fresh = split(layer, 5)
+    assert fresh == 6
+    assert ((layer.data > 0) == (before > 0)).all()
+    sizes = [(layer.data == number).sum() for number in (5, fresh)]
+    assert min(sizes) > 0.4 * sum(sizes)
+    assert {layer.data[30, 16], layer.data[30, 34]} == {5, fresh}
+    layer.undo()
+    assert (layer.data == before).all()
+
+
+def test_delete(layer: Labels) -> None:
+    delete(layer, [1, 5])
+    assert set(np.unique(layer.data)) == {0, 2}
+    layer.undo()
+    assert set(np.unique(layer.data)) == {0, 1, 2, 5}
+
+
+def test_what_is_not_there_is_refused_and_nothing_changes(layer: Labels) -> None:
+    before = layer.data.copy()
+    for change in (lambda: merge(layer, [1]), lambda: merge(layer, [1, 9]), lambda: split(layer, 9)):
+        with pytest.raises(DataError):
+            change()
+    with pytest.raises(DataError):
+        delete(layer, [])
+    assert (layer.data == before).all()
+
+
+@given(arrays(bool, (9, 11)))
+def test_the_two_parts_are_the_object(mask: np.ndarray) -> None:
+    if mask.sum() < 4:
+        with pytest.raises(DataError):
+            cut_in_two(mask)
+        return
+    second = cut_in_two(mask)
+    assert second.any()
+    assert (mask & ~second).any()
+    assert not (second & ~mask).any()
+
+
+@given(arrays(np.int32, (6, 7), elements=st.integers(0, 9)))
+def test_without_gaps_nuclei_stay_what_they_are(labels: np.ndarray) -> None:
+    tidy = without_gaps(labels)
+    numbers = np.unique(tidy[tidy > 0])
+    assert numbers.tolist() == list(range(1, len(numbers) + 1))
+    assert ((tidy > 0) == (labels > 0)).all()
+    for number in numbers:
+        assert len(np.unique(labels[tidy == number])) == 1
+
+
+def test_what_is_too_large_is_refused() -> None:
+    import dask.array as da
+
+    with pytest.raises(DataError, match="million"):
+        in_memory(da.zeros((20_000, 20_000), dtype=np.int32))
