@@ -18,6 +18,7 @@ from napari_apollo.train.config import TrainConfig
 from napari_apollo.train.data import CellData, Crops, Observed
 from napari_apollo.train.sampling import assign_proteins
 from napari_apollo.train.split import TEST, TRAIN, VALIDATION, Split, split_cells
+from napari_apollo.train.team import Team
 
 _CHUNK = 2048  # cells read at once where all are looked at
 
@@ -57,7 +58,9 @@ class Dataset:
         """Name of a cell for messages."""
         return str(self.obs["cell_id"].iat[cell])
 
-    def cells(self, part: str, device: torch.device, *, every_protein: bool) -> CellData:
+    def cells(
+        self, part: str, device: torch.device, *, every_protein: bool, team: Team | None = None
+    ) -> CellData:
         """Modalities of the cells of a part, in the order of ``split.cells(part)``.
 
         Parameters
@@ -68,8 +71,10 @@ class Dataset:
             Where batches are wanted.
         every_protein
             All proteins of a cell, or the one it is trained with.
+        team
+            Processes that the cells are divided among; this one's are wanted.
         """
-        chosen = self.split.cells(part)
+        chosen = (team or Team()).own(self.split.cells(part))
         most = max(len(panel.proteins) for panel in self.panels.values()) if every_protein else 1
         rows = np.full((len(chosen), most), -1, np.int64)
         owner: list[int] = []

@@ -11,13 +11,19 @@ from torch import Tensor
 
 from napari_apollo.errors import RunError
 from napari_apollo.model.network import Network
-from napari_apollo.train.checkpoints import has_checkpoint, read_checkpoint, write_checkpoint
+from napari_apollo.train.checkpoints import (
+    checkpoint_processes,
+    has_checkpoint,
+    read_checkpoint,
+    write_checkpoint,
+)
 from napari_apollo.train.config import TrainConfig
 from napari_apollo.train.data import CellData
 from napari_apollo.train.folder import RunFolder
 from napari_apollo.train.loop import Epoch, Position
 from napari_apollo.train.objectives import Objective, Stage
 from napari_apollo.train.previews import write_preview
+from napari_apollo.train.team import Team
 
 _NETWORK, _STAGE, _LOSSES = "network.", "stage.", "losses"
 
@@ -35,6 +41,9 @@ class Keeper:
         Cells for the previews.
     fingerprint
         Of the training cells; a checkpoint of other cells is not gone on from.
+    team
+        The processes that train together; the first one writes, the others add their latents to
+        checkpoints.
     """
 
     def __init__(
@@ -45,7 +54,10 @@ class Keeper:
         config: TrainConfig,
         validation: CellData,
         fingerprint: str,
+        team: Team | None = None,
     ) -> None:
+        self._team = team or Team()
+        self._last: Position | None = None
         self._folder = folder
         self._network = network
         self._objective = objective
@@ -63,17 +75,18 @@ class Keeper:
 
     def after_epoch(self, epoch: Epoch) -> None:
         """Write the metrics of an epoch, remember the best weights, and draw a preview when it is time."""
-        self._folder.append_metrics(
-            {
-                "stage": epoch.stage,
-                "epoch": epoch.epoch,
-                "seconds": round(epoch.seconds, 4),
-                "cells": epoch.cells,
-                "training": epoch.training,
-                "validation": epoch.validation,
-                "improved": epoch.improved,
-            }
-        )
+        if self._team.leads:
+            self._folder.append_metrics(
+                {
+                    "stage": epoch.stage,
+                    "epoch": epoch.epoch,
+                    "seconds": round(epoch.seconds, 4),
+                    "cells": epoch.cells,
+                    "training": epoch.training,
+                    "validation": epoch.validation,
+                    "improved": epoch.improved,
+                }
+            )
         if epoch.improved and epoch.validation:
             self._best = {name: value.detach().clone() for name, value in self._network.state_dict().items()}
             self._best_values = {
@@ -85,13 +98,13 @@ class Keeper:
         every = self._config.previews_every
         if every and epoch.validation and epoch.epoch % every == 0:
             name = f"{epoch.stage}_{epoch.epoch:05d}.png"
-            write_preview(self._folder.previews / name, self._network, self._validation)
+            self._preview(name)
 
     def after_stage(self, stage: Stage, following: Position) -> None:
         """Go back to the best weights of the stage, and keep what the next one starts from."""
         if stage.watches_validation and self._best is not None:
             self._network.load_state_dict(self._best)
-            write_preview(self._folder.previews / f"{stage.name}_best.png", self._network, self._validation)
+            self._preview(f"{stage.name}_best.png")
         self.checkpoint(following, None)
         self._best = None
 
@@ -101,11 +114,11 @@ class Keeper:
         Were the process to die between the two, ``last`` would be older than ``best``; the run goes on
         from ``last`` and meets the same best epoch again.
         """
-        if self._best_changed and self._best is not None:
+        if self._best_changed and self._best is not None and self._team.leads:
             write_checkpoint(
                 self._folder.checkpoints / "best", _prefixed(_NETWORK, self._best), self._best_values
             )
-            self._best_changed = False
+        self._best_changed = False
         tensors = _prefixed(_NETWORK, self._network.state_dict())
         # After the last stage its latents are still wanted, for the gap between them and the encoders.
         tensors |= _prefixed(_STAGE, self._stage_at(position).tensors())
@@ -116,8 +129,23 @@ class Keeper:
             "fingerprint": self._fingerprint,
             "threads": torch.get_num_threads(),
         }
-        write_checkpoint(self._folder.checkpoints / "last", tensors, values)
+        write_checkpoint(self._folder.checkpoints / "last", tensors, values, self._team)
+        self._last = position
         self._written = time.monotonic()
+
+    def last_good(self) -> str:
+        """Which checkpoint there is to go back to, in words."""
+        at = self._last
+        if at is None:
+            return "There is no checkpoint yet."
+        if at.stage >= len(self._objective.stages):
+            return "The last good checkpoint is that of the end."
+        title = self._objective.stages[at.stage].title
+        return f"The last good checkpoint is kept: {title}, epoch {at.epoch}, {at.done} cells into it."
+
+    def _preview(self, name: str) -> None:
+        if self._team.leads:
+            write_preview(self._folder.previews / name, self._network, self._validation)
 
     def _stage_at(self, position: Position) -> Stage:
         """The stage of a position; the last one where all are over."""
@@ -137,14 +165,23 @@ class Keeper:
         Raises
         ------
         RunError
-            When the checkpoint is of other cells.
+            When the checkpoint is of other cells, or of another number of processes.
         ModelDamaged
             When its tensors were cut off.
         """
-        if not has_checkpoint(self._folder.checkpoints / "last"):
-            self._folder.keep_metrics(0)
+        team, last = self._team, self._folder.checkpoints / "last"
+        # One process looks first: looking mends what an interrupted writer left.
+        if not team.share_value(has_checkpoint(last) if team.leads else None):
+            if team.leads:
+                self._folder.keep_metrics(0)
             return Position(), None
-        tensors, values = read_checkpoint(self._folder.checkpoints / "last", self._validation.device)
+        if checkpoint_processes(last) != team.ranks:
+            raise RunError(
+                self._folder.path,
+                f"was begun with {checkpoint_processes(last)} processes, not {team.ranks}.",
+                "Go on with as many, or train anew.",
+            )
+        tensors, values = read_checkpoint(last, self._validation.device, team.rank)
         if values["fingerprint"] != self._fingerprint:
             raise RunError(
                 self._folder.path,
@@ -161,7 +198,9 @@ class Keeper:
                 self._folder.checkpoints / "best", self._validation.device
             )
             self._best = _under(_NETWORK, best)
-        self._folder.keep_metrics(_epochs_before(self._folder, stages, position))
+        if team.leads:
+            self._folder.keep_metrics(_epochs_before(self._folder, stages, position))
+        self._last = position
         return position, tensors.get(_LOSSES)
 
 

@@ -12,6 +12,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from napari_apollo.train.team import processes
+
 BETAS = (0.9, 0.999)
 EPSILON = 1e-8
 
@@ -50,6 +52,8 @@ class LatentTable:
         self._mean = torch.zeros_like(self.values)
         self._square = torch.zeros_like(self.values)
         self._steps = torch.zeros(rows, 1, device=device)
+        # Each of several processes has the mean loss of its own cells, not that of all.
+        self._part = 1 / processes()
 
     def gather(self, rows: Tensor) -> Tensor:
         """Vectors of rows (n,) int64, as a leaf that collects a gradient."""
@@ -68,6 +72,8 @@ class LatentTable:
         scale
             Factor on the learning rate.
         """
+        if self._part != 1:
+            gradient = gradient * self._part
         if self.dense:
             self._mean.mul_(BETAS[0]).index_add_(0, rows, gradient, alpha=1 - BETAS[0])
             self._square.mul_(BETAS[1]).index_add_(0, rows, gradient.square(), alpha=1 - BETAS[1])

@@ -1,4 +1,4 @@
-"""How a network is laid out on the machine that trains it: device, memory layout, numbers, compiled or not."""
+"""How a network is laid out on the machine that trains it: device, memory layout, numbers, compiling."""
 
 from __future__ import annotations
 
@@ -10,12 +10,18 @@ import torch
 from napari_apollo.errors import ConfigError
 from napari_apollo.model.network import Network
 from napari_apollo.model.precision import Precision, pick_precision, set_precision
+from napari_apollo.train.team import Team, synchronise_norms
 
 Compile = Literal["auto", "yes", "no"]
 
 
 def place_network(
-    network: Network, device: torch.device, *, precision: Precision = "auto", compiled: Compile = "auto"
+    network: Network,
+    device: torch.device,
+    *,
+    precision: Precision = "auto",
+    compiled: Compile = "auto",
+    team: Team | None = None,
 ) -> Network:
     """Make a network ready for training on a device; names and values of its parameters stay.
 
@@ -30,6 +36,8 @@ def place_network(
     compiled
         Let torch fuse the layers of encoders and decoders into kernels of their own. ``auto`` does so on
         NVIDIA GPUs, where Triton is at hand; on processors it was measured to gain next to nothing.
+    team
+        The processes that train together; several share the statistics of their norms, and do not compile.
 
     Raises
     ------
@@ -40,6 +48,9 @@ def place_network(
     network = network.to(device).to(memory_format=torch.channels_last)
     widths = network.architecture.widths
     set_precision(network, pick_precision(device, precision, widths[0] if widths else 0))
+    if team is not None and not team.alone:
+        synchronise_norms(network)
+        return network
     triton = device.type == "cuda" and find_spec("triton") is not None
     if compiled == "yes" and device.type == "cuda" and not triton:
         raise ConfigError("compile = 'yes': that needs Triton, which is not installed; say auto or no.")

@@ -17,6 +17,7 @@ from napari_apollo.model.apollo import Apollo
 from napari_apollo.model.card import HeldOut, ModelCard
 from napari_apollo.model.device import describe_device, pick_device
 from napari_apollo.model.network import Network
+from napari_apollo.model.precision import set_precision
 from napari_apollo.progress import Progress, ShouldStop, Step, never, silent
 from napari_apollo.train.build import image_architecture, seeded_network
 from napari_apollo.train.checkpoints import checkpoint_threads
@@ -27,10 +28,12 @@ from napari_apollo.train.folder import RunFolder
 from napari_apollo.train.gap import encoding_gap
 from napari_apollo.train.keeper import Keeper
 from napari_apollo.train.loop import Loop, own_random_numbers
+from napari_apollo.train.machine import place_network
 from napari_apollo.train.memory import plan_memory
 from napari_apollo.train.objectives import get_objective, one_protein
 from napari_apollo.train.sampling import step_seed
 from napari_apollo.train.scores import score_model
+from napari_apollo.train.team import Team, joined, own_device
 from napari_apollo.train.verdict import judge
 
 if TYPE_CHECKING:
@@ -46,7 +49,7 @@ def train(
     progress: Progress = silent,
     should_stop: ShouldStop = never,
 ) -> Run:
-    """Train a model in this process.
+    """Train a model in this process, together with others where ``torchrun`` started several.
 
     Parameters
     ----------
@@ -77,8 +80,10 @@ def train(
     from napari_apollo.train.worker import execute
 
     cells = store if isinstance(store, CellStore) else CellStore.open(store)
-    folder = prepare_folder(cells.path, config)
-    execute(folder, cells, config, progress, should_stop)
+    with joined() as team:
+        with team.failing_together():
+            folder = prepare_folder(cells.path, config) if team.leads else RunFolder(config.output)
+        execute(folder, cells, config, progress, should_stop, team)
     return Run(folder.path)
 
 
@@ -111,13 +116,17 @@ def train_into(
     *,
     progress: Progress,
     should_stop: ShouldStop,
-) -> Apollo:
+    team: Team | None = None,
+) -> Apollo | None:
     """Train and write checkpoints, previews and the model into a run folder.
+
+    Of the processes of a ``team`` the first one gives the model, the others None.
 
     A folder that holds a checkpoint is gone on with: on a processor the model is the one that an
     uninterrupted training would have given, to the byte.
     """
-    device = pick_device(config.device)
+    team = team or Team()
+    device = pick_device(own_device(config.device))
     threads = config.threads or checkpoint_threads(folder.checkpoints / "last")
     if threads:
         torch.set_num_threads(threads)
@@ -125,17 +134,16 @@ def train_into(
     dataset = open_dataset(store, config)
     progress(Step("Cells", detail=_in_words(dataset)))
     architecture = image_architecture(config, dataset.vocabulary, store.crop_size)
-    # Channels last is the layout that convolutions are fastest in, on processors and GPUs.
-    network = seeded_network(architecture, config.seed).to(device).to(memory_format=torch.channels_last)
+    network = place_network(seeded_network(architecture, config.seed), device, team=team)
     every_protein = not one_protein(config.objective)
-    training = dataset.cells(TRAIN, device, every_protein=every_protein)
-    validation = dataset.cells(VALIDATION, device, every_protein=every_protein)
+    training = dataset.cells(TRAIN, device, every_protein=every_protein, team=team)
+    validation = dataset.cells(VALIDATION, device, every_protein=every_protein, team=team)
     _place(training, validation, network, config, progress)
     with own_random_numbers(device):
-        torch.manual_seed(step_seed(config.seed, _LATENTS, 0))
+        torch.manual_seed(step_seed(config.seed, _LATENTS, 0, *team.counters))
         objective = get_objective(config.objective, network, training, config)
-    chosen = dataset.split.cells(TRAIN)
-    keeper = Keeper(folder, network, objective, config, validation, dataset.fingerprint())
+    chosen = team.own(dataset.split.cells(TRAIN))
+    keeper = Keeper(folder, network, objective, config, validation, dataset.fingerprint(), team)
     position, losses = keeper.restore()
     loop = Loop(
         network,
@@ -147,8 +155,14 @@ def train_into(
         keeper=keeper,
         position=position,
         losses=losses,
+        team=team,
     )
     loop.run(progress, should_stop)
+    set_precision(network, torch.float32)
+    if not team.leads:
+        return None
+    if not team.alone:  # the verdict is about all of them
+        validation = dataset.cells(VALIDATION, device, every_protein=every_protein)
     model = Apollo(network, _card(dataset, network, config), device)
     progress(Step("Scoring held-out cells"))
     model.card = model.card.model_copy(

@@ -19,9 +19,7 @@ def generator(seed: int, *counters: int) -> np.random.Generator:
     return np.random.Generator(np.random.Philox(np.random.SeedSequence((seed, *counters))))
 
 
-def epoch_order(
-    n: int, seed: int, stage: int, epoch: int, *counters: int, fixed: bool = False
-) -> np.ndarray:
+def epoch_order(n: int, seed: int, stage: int, epoch: int, *counters: int, fixed: bool = False) -> np.ndarray:
     """Order in which an epoch visits the cells.
 
     Parameters

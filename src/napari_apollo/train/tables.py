@@ -221,6 +221,10 @@ class _Memory:
         if epoch.improved and epoch.validation:
             self._best = {name: value.detach().clone() for name, value in self._network.state_dict().items()}
 
+    def last_good(self) -> str:
+        """Nothing is kept."""
+        return "No checkpoint is kept."
+
     def after_stage(self, stage: Stage, following: Position) -> None:
         if stage.watches_validation and self._best is not None:
             self._network.load_state_dict(self._best)

@@ -19,10 +19,9 @@ import numpy as np
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.distributed.nn.functional import all_reduce
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
-from napari_apollo.errors import TrainingFailed
+from napari_apollo.errors import ApolloError, TrainingFailed
 
 _PATIENCE = timedelta(hours=6)
 """Longest wait for the others: scoring is done by one process while the rest wait."""
@@ -57,7 +56,7 @@ class Team:
         return () if self.alone else (self.ranks, self.rank)
 
     def own(self, values: np.ndarray) -> np.ndarray:
-        """This process's share of a list."""
+        """Share of a list that is for this process."""
         return values[self.rank :: self.ranks]
 
     def any(self, flag: bool) -> bool:
@@ -90,6 +89,25 @@ class Team:
         told = next((words for words in problems if words), "")
         if told:
             raise TrainingFailed(told)
+
+    @contextmanager
+    def failing_together(self) -> Iterator[None]:
+        """Run a block in every process; an error of one ends all, when all are through.
+
+        Raises
+        ------
+        TrainingFailed
+            When another process failed; alone, the error itself passes on.
+        """
+        if self.alone:
+            yield
+            return
+        problem = ""
+        try:
+            yield
+        except (OSError, ApolloError) as error:
+            problem = f"Process {self.rank} of {self.ranks}: {error}"
+        self.fail_together(problem)
 
     def share_value(self, value: Any) -> Any:
         """What process 0 has, in every process."""
@@ -135,6 +153,11 @@ class Team:
     def _reduced(values: Tensor, how: dist.ReduceOp.RedOpType) -> Tensor:
         dist.all_reduce(values, how)
         return values
+
+
+def processes() -> int:
+    """How many processes train together."""
+    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
 @contextmanager
@@ -192,6 +215,8 @@ class SharedBatchNorm(nn.BatchNorm2d):
         assert self.running_mean is not None
         assert self.running_var is not None
         assert self.num_batches_tracked is not None
+        from torch.distributed.nn.functional import all_reduce  # absent where torch has no distributed
+
         wide = values.float()
         count = wide.new_tensor([float(wide.numel() // wide.shape[1])])
         first = all_reduce(torch.cat([wide.sum((0, 2, 3)), count]))

@@ -18,6 +18,7 @@ from napari_apollo.errors import ApolloError, Cancelled
 from napari_apollo.progress import Progress, ShouldStop, Step, never, silent
 from napari_apollo.train.config import TrainConfig
 from napari_apollo.train.folder import RunFolder, RunStatus, now
+from napari_apollo.train.team import Team
 
 _BEAT = 1.0  # seconds between signs of life
 _LOOK = 0.2  # seconds between looks for the stop file
@@ -74,10 +75,18 @@ def execute(
     config: TrainConfig,
     progress: Progress,
     should_stop: ShouldStop,
+    team: Team | None = None,
 ) -> None:
-    """Train into a run folder, with its status and its stop file, and let the error pass on."""
+    """Train into a run folder, with its status and its stop file, and let the error pass on.
+
+    Of the processes of a ``team`` the first one writes the status.
+    """
     from napari_apollo.train.operation import train_into
 
+    if team is not None and not team.leads:
+        cells = store if isinstance(store, CellStore) else CellStore.open(store)
+        train_into(folder, cells, config, progress=silent, should_stop=never, team=team)
+        return
     reporter = Reporter(folder)
     looked = 0.0
     asked = False
@@ -95,7 +104,7 @@ def execute(
 
     try:
         cells = store if isinstance(store, CellStore) else CellStore.open(store)
-        train_into(folder, cells, config, progress=tell, should_stop=stop)
+        train_into(folder, cells, config, progress=tell, should_stop=stop, team=team)
     except Cancelled as error:
         reporter.end(state="stopped", message=str(error))
         raise
