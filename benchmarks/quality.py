@@ -171,7 +171,7 @@ class Cells:
 
     def _normalised(self, images: np.ndarray, stain: str, panel: str) -> np.ndarray:
         low, high = self.store.normalisation.limits(stain, [panel])[0]
-        return np.clip((images.astype(np.float32) - low) / (high - low), 0, 1)
+        return np.clip((images - low) / (high - low), 0, 1).astype(np.float32)
 
 
 Made = dict[tuple[str, str], np.ndarray]
