@@ -206,7 +206,10 @@ def test_results_open_in_one_call(small: SimpleNamespace) -> None:
     added = show_results(viewer, small.study.path, small.predictions.path)
     assert len(added) == len(viewer.layers)
     assert not find_layers(viewer, role="nuclei")[0].visible
-    assert find_layers(viewer, role="cells")[0].visible
+    known = [layer.metadata["napari_apollo"] for layer in viewer.layers if layer.visible]
+    shown = {(each["stain"], each["role"]) for each in known}
+    first = min(layer.metadata["napari_apollo"]["stain"] for layer in find_layers(viewer, role="predicted"))
+    assert shown == {("DAPI", "measured"), (first, "measured"), (first, "predicted")}
 
 
 def test_channels_of_one_stain_can_be_compared_by_eye(small: SimpleNamespace) -> None:
