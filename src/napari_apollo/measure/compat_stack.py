@@ -27,8 +27,8 @@ ALPHA = 1.5
 POINTS = 10
 GROWTH = 2
 """Dilations of the nucleus for proteins that are not of it."""
-MARGIN = (2, 10, 10)
-"""Voxels around a nucleus that dilations reach."""
+MARGIN = 10
+"""Voxels in y and x around a nucleus that dilations reach."""
 
 _SOURCE = "APOLLO study"
 _FORM = {
@@ -82,7 +82,8 @@ def measure_compat_nucleus(
     Parameters
     ----------
     inside
-        (z, y, x) the nucleus, with ``MARGIN`` voxels around it where the stack has them.
+        (z, y, x) the nucleus, all planes of the stack, with ``MARGIN`` voxels around it in y and x where the
+        stack has them.
     channels
         (z, y, x) of every stain.
     context

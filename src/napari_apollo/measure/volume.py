@@ -224,11 +224,11 @@ def _default_parts(
 
 
 def _widened(box: Box3, shape: tuple[int, ...]) -> Box3:
-    z, y, x = (
-        slice(max(0, part.start - margin), min(length, part.stop + margin))
-        for part, margin, length in zip(box, MARGIN, shape, strict=True)
+    y, x = (
+        slice(max(0, part.start - MARGIN), min(length, part.stop + MARGIN))
+        for part, length in zip(box[1:], shape[1:], strict=True)
     )
-    return z, y, x
+    return slice(0, shape[0]), y, x
 
 
 def _missing(count: int, reason: Reason) -> tuple[NDArray[np.float64], NDArray[np.uint8]]:
