@@ -2,9 +2,9 @@
 
 The reference's procedure is done again in plain words here: latents in embedding tables on the processor, one
 dense Adam over all their rows, images kept as float64 on the processor and copied batch by batch, float32,
-default memory layout, cells in storage order, and every loss read with ``.item()`` at every step. Beside it runs the
-loop of this package, on the same networks and the same crops, which are made in memory. Both take turns, an
-epoch each, so that whatever else the machine does slows both.
+default memory layout, cells in storage order, and every loss read with ``.item()`` at every step. Beside it
+runs the loop of this package, on the same networks and the same crops, which are made in memory. Both take
+turns, an epoch each, so that whatever else the machine does slows both.
 
     python benchmarks/train.py                      # steps: cells/s of step 1 and step 2
     python benchmarks/train.py --quality            # and the time to the reference's held-out error
@@ -18,7 +18,7 @@ import argparse
 import json
 import platform
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
@@ -36,7 +36,7 @@ from napari_apollo.train.build import image_architecture, seeded_network
 from napari_apollo.train.data import CellData, Crops, Observed
 from napari_apollo.train.loop import Epoch, Loop
 from napari_apollo.train.machine import place_network
-from napari_apollo.train.objectives import get_objective, one_protein
+from napari_apollo.train.objectives import get_objective
 from napari_apollo.train.presets import PRESETS
 
 STAINS = ("CD16", "CD3", "CD4", "CD8", "gammaH2AX", "lamin")
@@ -264,8 +264,10 @@ def settings_of(preset: str, **changes: Any) -> SimpleNamespace:
 
 
 def operations(network: Network) -> dict[str, float]:
-    """Operations per cell of each step, forward and backward: 2 for a multiplication and addition, three
-    products (values, gradient of values, gradient of weights) a layer."""
+    """Operations per cell of each step, forward and backward.
+
+    Two for a multiplication and addition; three products (values, their gradient, that of weights) a layer.
+    """
 
     def products(module: nn.Module) -> float:
         total, side = 0.0, 0
@@ -293,7 +295,7 @@ def compare_steps(arguments: argparse.Namespace, device: torch.device) -> dict[s
     settings = settings_of("paper", batch_size=arguments.batch, latent_epochs=epochs, encoder_epochs=epochs)
     cells = make_cells(arguments.batch * arguments.steps, arguments.size)
     architecture = image_architecture(settings, STAINS, arguments.size)
-    # The dense Adam of the reference moves all rows of its tables at every step; a smaller batch gets smaller tables.
+    # The dense Adam of the reference moves all rows of its tables: smaller batches get smaller tables.
     rows = max(len(cells), round(PAPER_CELLS * arguments.batch / PAPER_BATCH))
     torch.manual_seed(0)
     reference = Reference(seeded_network(architecture, 3).to(device), cells, settings, device, rows)
@@ -343,7 +345,7 @@ def main() -> None:
         "--epochs", type=int, default=3, help="epochs that are timed, after one that warms up"
     )
     parser.add_argument("--precision", default="auto", choices=("auto", "float32", "bfloat16"))
-    parser.add_argument("--compile", default="auto", choices=("auto", "yes", "no"))
+    parser.add_argument("--compile", action="store_true", help="fuse layers with torch.compile")
     arguments = parser.parse_args()
     device = pick_device(arguments.device)
     gpu = device.type == "cuda"
@@ -370,9 +372,7 @@ def main() -> None:
         )
         result["matrix_tflop_per_s"] = rate / 1e12
         share = steps["latents"]["tflop_per_s"] * 1e12
-        print(
-            f"bf16 matrix products: {rate / 1e12:.0f} TFLOP/s measured; step 1 reaches {share / rate:.0%} of it"
-        )
+        print(f"bf16 matrix products: {rate / 1e12:.0f} TFLOP/s measured; step 1 at {share / rate:.0%} of it")
         if stated:
             print(f"stated peak {stated / 1e12:.0f} TFLOP/s; step 1 reaches {share / stated:.0%} of it")
     else:

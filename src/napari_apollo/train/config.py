@@ -42,6 +42,13 @@ class TrainConfig(OperationConfig):
     threads: int = Field(default=0, ge=0)
     """Processor threads; 0 takes what torch takes. Another number can change the last bits."""
 
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Numbers inside the image networks while they are trained: auto takes 16 bits where the machine is
+    faster with them. Weights, latents and losses, and the finished model, keep 32 bits."""
+
+    compiled: bool = False
+    """Fuse the layers of image networks with torch.compile: a minute at the start, for a faster GPU."""
+
     seed: int = Field(default=3, ge=0)
     """Of every random choice. On a processor the same seed gives the same model, to the byte."""
 

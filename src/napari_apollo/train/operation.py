@@ -134,7 +134,13 @@ def train_into(
     dataset = open_dataset(store, config)
     progress(Step("Cells", detail=_in_words(dataset)))
     architecture = image_architecture(config, dataset.vocabulary, store.crop_size)
-    network = place_network(seeded_network(architecture, config.seed), device, team=team)
+    network = place_network(
+        seeded_network(architecture, config.seed),
+        device,
+        precision=config.precision,
+        compiled=config.compiled,
+        team=team,
+    )
     every_protein = not one_protein(config.objective)
     training = dataset.cells(TRAIN, device, every_protein=every_protein, team=team)
     validation = dataset.cells(VALIDATION, device, every_protein=every_protein, team=team)
