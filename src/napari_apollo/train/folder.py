@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import time
 from pathlib import Path
 from typing import Any, Literal
@@ -171,6 +172,28 @@ class RunFolder:
         if not isinstance(values, dict):
             raise RunError(path, "is not a JSON object.")
         return values
+
+
+def prepare_folder(store: Path, config: TrainConfig) -> RunFolder:
+    """Make a run folder with its settings.
+
+    Raises
+    ------
+    RunError
+        When it exists and may not be replaced, or is something else than a run folder.
+    """
+    folder = RunFolder(config.output)
+    if folder.path.exists():
+        if any(folder.path.iterdir()) and not folder.config_file.exists():
+            raise RunError(folder.path, "exists and is no run folder.", "Name another place.")
+        if folder.config_file.exists() and not config.overwrite:
+            raise RunError(
+                folder.path, "holds a run already.", "Name another place, or allow to overwrite it."
+            )
+        shutil.rmtree(folder.path)
+    folder.path.mkdir(parents=True)
+    folder.write_config(store, config)
+    return folder
 
 
 def process_lives(pid: int) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import platform
-import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,7 +11,7 @@ import torch
 
 from napari_apollo import __version__
 from napari_apollo.cells import CellStore
-from napari_apollo.errors import Cancelled, RunError
+from napari_apollo.errors import Cancelled
 from napari_apollo.model.apollo import Apollo
 from napari_apollo.model.card import HeldOut, ModelCard
 from napari_apollo.model.device import describe_device, pick_device
@@ -24,7 +23,7 @@ from napari_apollo.train.checkpoints import checkpoint_threads
 from napari_apollo.train.config import TrainConfig
 from napari_apollo.train.data import CellData
 from napari_apollo.train.dataset import TEST, TRAIN, VALIDATION, Dataset, open_dataset
-from napari_apollo.train.folder import RunFolder
+from napari_apollo.train.folder import RunFolder, prepare_folder
 from napari_apollo.train.gap import encoding_gap
 from napari_apollo.train.keeper import Keeper
 from napari_apollo.train.loop import Loop, own_random_numbers
@@ -85,28 +84,6 @@ def train(
             folder = prepare_folder(cells.path, config) if team.leads else RunFolder(config.output)
         execute(folder, cells, config, progress, should_stop, team)
     return Run(folder.path)
-
-
-def prepare_folder(store: Path, config: TrainConfig) -> RunFolder:
-    """Make a run folder with its settings.
-
-    Raises
-    ------
-    RunError
-        When it exists and may not be replaced, or is something else than a run folder.
-    """
-    folder = RunFolder(config.output)
-    if folder.path.exists():
-        if any(folder.path.iterdir()) and not folder.config_file.exists():
-            raise RunError(folder.path, "exists and is no run folder.", "Name another place.")
-        if folder.config_file.exists() and not config.overwrite:
-            raise RunError(
-                folder.path, "holds a run already.", "Name another place, or allow to overwrite it."
-            )
-        shutil.rmtree(folder.path)
-    folder.path.mkdir(parents=True)
-    folder.write_config(store, config)
-    return folder
 
 
 def train_into(

@@ -8,18 +8,19 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from napari_apollo import errors
 from napari_apollo.cells import CellStore
 from napari_apollo.errors import ApolloError, Cancelled, RunError, TrainingFailed
-from napari_apollo.model.apollo import Apollo
 from napari_apollo.progress import Progress, ShouldStop, Step, never, silent
 from napari_apollo.train.config import TrainConfig
-from napari_apollo.train.folder import RunFolder, RunStatus, now, process_lives
-from napari_apollo.train.operation import prepare_folder
+from napari_apollo.train.folder import RunFolder, RunStatus, now, prepare_folder, process_lives
+
+if TYPE_CHECKING:
+    from napari_apollo.model.apollo import Apollo
 
 SILENCE = 300.0
 """Seconds without a heartbeat after which a process of this number is taken to be another one. It shows
@@ -98,6 +99,8 @@ class Run:
         RunError
             When the run has not come to its end.
         """
+        from napari_apollo.model.apollo import Apollo
+
         if not self._folder.model.exists():
             state = self.status().state
             raise RunError(self.folder, f"holds no model yet: the run is {state}.", "Wait for its end.")
