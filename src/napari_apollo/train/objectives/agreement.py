@@ -16,8 +16,8 @@ from torch import Tensor
 
 from napari_apollo.errors import ConfigError
 from napari_apollo.model.network import Code, Network
+from napari_apollo.train.augment import turn
 from napari_apollo.train.data import Batch, CellData
-from napari_apollo.train.latents import LatentTable
 from napari_apollo.train.objectives.base import (
     OBJECTIVES,
     adam,
@@ -36,7 +36,7 @@ from napari_apollo.train.objectives.normals import (
     sample,
     split,
 )
-from napari_apollo.train.objectives.pruning import distinct_dimensions, used_dimensions
+from napari_apollo.train.objectives.posteriors import Posteriors
 
 OPENING = (0.0, 0.25)
 """Parts of the first stage between which specific information falls to its price."""
@@ -50,8 +50,6 @@ SHARPENING = (0.4, 0.7)
 
 CLOSINGS = (0.45, 0.6, 0.8)
 """Parts of the first stage after which dimensions are closed that hold nothing of their own."""
-
-_START_SPREAD, _START_LOG_VARIANCE = 0.1, -2.0
 
 
 class AgreementSettings(Protocol):
@@ -103,70 +101,6 @@ class AgreementSettings(Protocol):
     def tune_decoders(self) -> bool: ...
     @property
     def turn_cells(self) -> bool: ...
-
-
-class Posteriors:
-    """The normal distributions that cells own: one shared, one for each measured value.
-
-    Attributes
-    ----------
-    shared
-        Rows are cells; means, and log variances beside them.
-    specific
-        By modality that has a latent of its own; rows are its values, so that each measured stain
-        of a cell has one.
-    """
-
-    def __init__(self, network: Network, data: CellData, settings: AgreementSettings) -> None:
-        def table(rows: int, length: int) -> LatentTable:
-            made = LatentTable(
-                rows,
-                2 * length,
-                rate=settings.latent_rate,
-                device=data.device,
-                dense=settings.dense_latents,
-                spread=_START_SPREAD,
-            )
-            made.values[:, length:] = _START_LOG_VARIANCE
-            return made
-
-        self.shared = table(data.n_cells, network.architecture.shared)
-        self.specific = {
-            modality.name: table(data.n_rows(modality.name), modality.specific)
-            for modality in network.architecture.modalities
-            if modality.specific
-        }
-
-    @property
-    def tables(self) -> dict[str, LatentTable]:
-        """All tables: ``shared``, and the names of modalities."""
-        return {"shared": self.shared, **self.specific}
-
-    def close(self, network: Network, least: float, told: float = 1.0) -> None:
-        """Close the dimensions that hold fewer than ``least`` nats a row, or nothing of their own.
-
-        A dimension holds nothing of its own where more than the part ``told`` of its variance can be
-        read from the others of its block.
-        """
-        tables = self.tables
-        used = used_dimensions(tables, {name: network.kept(name) for name in tables}, least)
-        if told < 1:
-            for name, table in tables.items():
-                means = split(table.values)[0].cpu().numpy()
-                chosen = distinct_dimensions(means, used[name].cpu().numpy(), told)
-                used[name] = torch.from_numpy(chosen).to(table.values.device)
-        network.keep(used)
-
-    def tensors(self) -> dict[str, Tensor]:
-        """Everything needed to go on."""
-        return {
-            k: v for name, table in self.tables.items() for k, v in prefixed(name, table.tensors()).items()
-        }
-
-    def load(self, tensors: Mapping[str, Tensor]) -> None:
-        """Go on from what ``tensors`` gave."""
-        for name, table in self.tables.items():
-            table.load(under(name, tensors))
 
 
 class Agreement:
@@ -270,7 +204,9 @@ class AgreementStage:
         self, batch: Batch, shared: Tensor, specific: Mapping[str, Tensor], done: float
     ) -> list[Tensor]:
         network, own = self._network, self._settings
-        codes = {name: network.encode(name, view.values, view.stain) for name, view in batch.views.items()}
+        # Posteriors belong to cells as they lay; what encoders alone say can be asked of turned ones, too.
+        seen, kept = turn(batch) if own.turn_cells else (batch, None)
+        codes = {name: network.encode(name, view.values, view.stain) for name, view in seen.views.items()}
         mean, log_variance = self._open(shared, "shared")
         free = sample(mean, log_variance)
         joint = sample(*joint_code(batch, codes))
@@ -281,8 +217,9 @@ class AgreementStage:
             if name not in batch.views:
                 reconstructions += [nothing, nothing, nothing]
                 continue
-            full, through = self._rebuilt(batch, name, codes[name], blocks.get(name), free, joint)
-            cross = self._crossed(batch, name, codes)
+            targets = (batch.views[name].values, seen.views[name].values)
+            full, through = self._rebuilt(batch, name, codes[name], blocks.get(name), free, joint, targets)
+            cross = self._crossed(seen, name, codes)
             reconstructions += [full, own.cross_weight * cross, own.product_weight * through]
         opening = self._opening(done)
         beta = own.beta * own.sharpening ** ramp(done, *SHARPENING)
@@ -294,11 +231,13 @@ class AgreementStage:
         for name, view in batch.views.items():
             cell_mean = mean.index_select(0, view.cell)
             cell = (cell_mean, log_variance.index_select(0, view.cell))
-            apart = apart + divergence(*cell, *codes[name].shared_normal).sum(1).mean()
+            weight = None if kept is None else kept.index_select(0, view.cell)
+            apart = apart + _mean(divergence(*cell, *codes[name].shared_normal).sum(1), weight)
             if name in blocks:
                 own_mean, own_log_variance = blocks[name]
                 fixed = (own_mean.detach(), own_log_variance.detach())
-                encoding = encoding + divergence(*fixed, *codes[name].specific_normal).sum(1).mean()
+                distance = divergence(*fixed, *codes[name].specific_normal).sum(1)
+                encoding = encoding + _mean(distance, weight)
                 if eta > 0:
                     depends = depends + dependence(cell_mean, own_mean)
         return [
@@ -327,6 +266,7 @@ class AgreementStage:
         block: tuple[Tensor, Tensor] | None,
         free: Tensor,
         joint: Tensor,
+        targets: tuple[Tensor, Tensor],
     ) -> tuple[Tensor, Tensor]:
         """Losses of values rebuilt from the posteriors, and from what the encoders say together."""
         network, view = self._network, batch.views[name]
@@ -338,8 +278,8 @@ class AgreementStage:
         first, second = decoded.chunk(2)
         kind = self._settings.loss
         return (
-            reconstruction_loss(network, name, first, view.values, kind),
-            reconstruction_loss(network, name, second, view.values, kind),
+            reconstruction_loss(network, name, first, targets[0], kind),
+            reconstruction_loss(network, name, second, targets[1], kind),
         )
 
     def _crossed(self, batch: Batch, name: str, codes: Mapping[str, Code]) -> Tensor:
@@ -383,6 +323,13 @@ def joint_code(batch: Batch, codes: Mapping[str, Code]) -> tuple[Tensor, Tensor]
     """Means and log variances (b, s) of what all encoders of a cell say together."""
     said = [(*code.shared_normal, batch.views[name].cell) for name, code in codes.items()]
     return product(len(batch.cells), said, said[0][0].shape[1], said[0][0])
+
+
+def _mean(values: Tensor, weight: Tensor | None) -> Tensor:
+    """Mean (n,) over all rows, or over those of weight True."""
+    if weight is None:
+        return values.mean()
+    return torch.where(weight, values, 0).sum() / weight.sum().clamp(min=1)
 
 
 def ramp(done: float, start: float, end: float) -> float:

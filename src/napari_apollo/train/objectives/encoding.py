@@ -14,9 +14,10 @@ from napari_apollo.train.data import Batch, View
 from napari_apollo.train.objectives.base import adam, adam_tensors, load_adam, prefixed, under
 from napari_apollo.train.objectives.inference import decoded_losses, validation_losses
 from napari_apollo.train.objectives.normals import divergence, split
+from napari_apollo.train.objectives.posteriors import Posteriors
 
 if TYPE_CHECKING:
-    from napari_apollo.train.objectives.agreement import AgreementSettings, Posteriors
+    from napari_apollo.train.objectives.agreement import AgreementSettings
 
 
 class EncodingStage:

@@ -63,11 +63,17 @@ def product(
     return weighted / precision, -precision.log()
 
 
+WIDTHS = (1.0, 0.02)
+"""Widths of the kernels of ``dependence``, in units of the mean squared distance: the wide one sees how
+groups of cells lie to each other, the narrow one what is written into the fine digits within a group."""
+
+
 def dependence(first: Tensor, second: Tensor) -> Tensor:
     """How much two blocks (n, d) and (n, e) of one batch depend on each other: 0 not, 1 entirely.
 
     The Hilbert-Schmidt independence criterion (Gretton et al. 2005), normalised as Kornblith et al.
-    (2019) do: HSIC(a, b) / sqrt(HSIC(a, a) HSIC(b, b)), with kernels exp(-d² / mean of d²).
+    (2019) do: HSIC(a, b) / sqrt(HSIC(a, a) HSIC(b, b)), with the mean of Gaussian kernels
+    exp(-d² / (width * mean of d²)).
     """
     kernels = [_centred(_gaussian(block)) for block in (first, second)]
     own = torch.stack([(kernel * kernel).sum() for kernel in kernels])
@@ -77,7 +83,8 @@ def dependence(first: Tensor, second: Tensor) -> Tensor:
 def _gaussian(values: Tensor) -> Tensor:
     square = values.square().sum(1)
     distances = (square[:, None] + square[None] - 2 * values @ values.T).clamp(min=0)
-    return torch.exp(-distances / distances.detach().mean().clamp(min=1e-6))
+    scaled = distances / distances.detach().mean().clamp(min=1e-6)
+    return torch.stack([torch.exp(-scaled / width) for width in WIDTHS]).mean(0)
 
 
 def _centred(kernel: Tensor) -> Tensor:
