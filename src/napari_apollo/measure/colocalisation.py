@@ -7,7 +7,7 @@ from itertools import combinations
 
 import numpy as np
 
-from napari_apollo.measure.compiled import kernel
+from napari_apollo.measure.compiled import kernel, summing
 from napari_apollo.measure.gather import Cells
 from napari_apollo.measure.reasons import Reason
 from napari_apollo.measure.regions import CELL, NUCLEUS, values_of
@@ -133,9 +133,12 @@ def otsu(values):  # type: ignore[no-untyped-def]
     return low + place / scale
 
 
-@kernel
+@summing
 def _together(a, b, on_a, on_b, out, why):  # type: ignore[no-untyped-def]
-    sum_a, sum_b = a.sum(), b.sum()
+    sum_a = sum_b = 0.0
+    for k in range(len(a)):
+        sum_a += a[k]
+        sum_b += b[k]
     mean_a, mean_b = sum_a / len(a), sum_b / len(b)
     aa = bb = ab = saa = sbb = sab = 0.0
     a_in_b = b_in_a = 0.0
@@ -151,10 +154,8 @@ def _together(a, b, on_a, on_b, out, why):  # type: ignore[no-untyped-def]
         is_a, is_b = a[k] >= on_a, b[k] >= on_b
         both += is_a and is_b
         either += is_a or is_b
-        if is_b:
-            a_in_b += a[k]
-        if is_a:
-            b_in_a += b[k]
+        a_in_b += a[k] if is_b else 0.0
+        b_in_a += b[k] if is_a else 0.0
     if saa > 0.0 and sbb > 0.0:
         out[1] = sab / np.sqrt(saa * sbb)
     else:

@@ -24,11 +24,15 @@ from napari_apollo.progress import Progress, Step
 kernel: Any = njit(nogil=True, cache=True)
 """Compile a function without the interpreter's lock, so that threads share the cores."""
 
+summing: Any = njit(nogil=True, cache=True, fastmath={"reassoc", "contract", "nsz"})
+"""The same for sums, whose terms may be added in another order: several at a time. The order is that of the
+compiled code, so equal input still gives equal bits."""
+
 inlined: Any = njit(nogil=True, cache=True, inline="always")
 """The same for a small helper that becomes part of its callers."""
 
 _IMPORT = re.compile(r"^from napari_apollo\.measure\.(\w+) import", re.MULTILINE)
-_COMPILED = re.compile(r"^@(kernel|inlined)$", re.MULTILINE)
+_COMPILED = re.compile(r"^@(kernel|summing|inlined)$", re.MULTILINE)
 _CONSTANTS = "reasons"
 
 

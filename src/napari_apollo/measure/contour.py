@@ -6,6 +6,8 @@ import numpy as np
 
 from napari_apollo.measure.compiled import inlined, kernel
 
+_SLANT = np.sqrt(0.5)
+
 
 @kernel
 def outline(region):  # type: ignore[no-untyped-def]
@@ -108,30 +110,35 @@ def curvature(points, fraction, least):  # type: ignore[no-untyped-def]
         the smoothed curve.
     """
     count = len(points)
-    gap = np.empty(count)
+    # From the middle of a pixel's side to that of the next it is 1 where both lie in line, else the slant.
+    straight = np.empty(count, np.uint8)
+    lines = 0
     for i in range(count):
         j = i + 1 if i + 1 < count else 0
-        dy, dx = points[j, 0] - points[i, 0], points[j, 1] - points[i, 1]
-        gap[i] = np.sqrt(dy * dy + dx * dx)
-    length = gap.sum()
+        straight[i] = points[j, 0] == points[i, 0] or points[j, 1] == points[i, 1]
+        lines += straight[i]
+    length = lines + (count - lines) * _SLANT
     weight = np.empty(count)
     for i in range(count):
-        weight[i] = 0.5 * (gap[i] + gap[i - 1])
+        weight[i] = 0.5 * ((1.0 if straight[i] else _SLANT) + (1.0 if straight[i - 1] else _SLANT))
     sigma = max(fraction * length, least)
     reach = min(3.0 * sigma, 0.499 * length)
+    bell = _bells(sigma, reach)
     # Sums of both derivatives, and of what they give for a straight line and a parabola.
     first = np.zeros((count, 3))
     second = np.zeros((count, 3))
     for i in range(count):
-        u = 0.0
+        ahead = aslant = 0
         j = i
         while True:
-            u += gap[j]
+            ahead += straight[j]
+            aslant += 1 - straight[j]
+            u = ahead + aslant * _SLANT
             j = j + 1 if j + 1 < count else 0
             if u > reach or j == i:
                 break
             t = u / sigma
-            g = np.exp(-0.5 * t * t)
+            g = bell[ahead, aslant]
             slope, bend = t * g, (t * t - 1.0) * g
             dy, dx = points[j, 0] - points[i, 0], points[j, 1] - points[i, 1]
             _add(first, i, weight[j] * slope, dy, dx, u)
@@ -147,6 +154,19 @@ def curvature(points, fraction, least):  # type: ignore[no-untyped-def]
         out[i] = (x1 * y2 - y1 * x2) / speed**3 if speed > 0.0 else 0.0
         weight[i] *= speed
     return out, weight
+
+
+@kernel
+def _bells(sigma, reach):  # type: ignore[no-untyped-def]
+    """Gaussian of every arc within reach, by its straight and its slanting steps."""
+    out = np.zeros((int(reach) + 2, int(reach / _SLANT) + 2))
+    for ahead in range(out.shape[0]):
+        for aslant in range(out.shape[1]):
+            u = ahead + aslant * _SLANT
+            if u > reach:
+                break
+            out[ahead, aslant] = np.exp(-0.5 * (u / sigma) ** 2)
+    return out
 
 
 @inlined

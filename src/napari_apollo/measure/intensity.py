@@ -8,9 +8,15 @@ import numpy as np
 
 from napari_apollo.measure.compiled import kernel
 from napari_apollo.measure.gather import Cells
-from napari_apollo.measure.ordering import ascending, central_moments, entropy, median_deviation
+from napari_apollo.measure.ordering import (
+    ascending_regions,
+    central_moments,
+    entropy,
+    median_deviation,
+    total_of,
+)
 from napari_apollo.measure.reasons import Reason
-from napari_apollo.measure.regions import CELL, CYTOPLASM, NUCLEUS, quantile, values_of
+from napari_apollo.measure.regions import quantile
 from napari_apollo.measure.registry import (
     INTENSITY,
     Column,
@@ -97,10 +103,10 @@ def _statistics(cells, channel, out, why):  # type: ignore[no-untyped-def]
     for i in range(len(cells.height)):
         start, stop = cells.start[i], cells.start[i + 1]
         mask, pixels = cells.mask[start:stop], cells.pixels[channel, start:stop]
-        for k in range(3):
-            values = values_of(mask, pixels, NUCLEUS if k == 0 else (CYTOPLASM if k == 1 else CELL))
-            part = slice(k * size, (k + 1) * size)
-            _describe(ascending(values), out[i, part], why[i, part])
+        nucleus, cytoplasm, cell = ascending_regions(mask, pixels)
+        _describe(nucleus, out[i, :size], why[i, :size])
+        _describe(cytoplasm, out[i, size : 2 * size], why[i, size : 2 * size])
+        _describe(cell, out[i, 2 * size :], why[i, 2 * size :])
 
 
 @kernel
@@ -110,7 +116,7 @@ def _describe(ordered, out, why):  # type: ignore[no-untyped-def]
         return
     mean, m2, m3, m4 = central_moments(ordered)
     sd = np.sqrt(m2)
-    out[0], out[1], out[2] = mean, ordered.sum(), sd
+    out[0], out[1], out[2] = mean, total_of(ordered), sd
     if mean > 0:
         out[3] = sd / mean
     else:

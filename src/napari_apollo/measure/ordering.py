@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from napari_apollo.measure.compiled import kernel
-from napari_apollo.measure.regions import quantile
+from napari_apollo.measure.compiled import kernel, summing
+from napari_apollo.measure.regions import NUCLEUS, quantile
 
 
 @kernel
@@ -53,34 +53,94 @@ def _by_digit(keys, shift):  # type: ignore[no-untyped-def]
 
 
 @kernel
+def ascending_regions(mask, pixels):  # type: ignore[no-untyped-def]
+    """Ascending values of nucleus, cytoplasm and cell, sorted once."""
+    count = nuclear = 0
+    for value in mask:
+        count += value != 0
+        nuclear += value == NUCLEUS
+    keys, values = np.empty(count, np.uint32), np.empty(count)
+    count, low, high = 0, np.inf, -np.inf
+    whole = True
+    for at in range(len(mask)):
+        if mask[at]:
+            value = pixels[at]
+            values[count] = value
+            count += 1
+            low, high = min(low, value), max(high, value)
+            whole = whole and value == np.floor(value)
+    nucleus, cytoplasm, cell = np.empty(nuclear), np.empty(count - nuclear), np.empty(count)
+    if not whole or high - low >= 65536.0:
+        i = j = k = 0
+        for at in range(len(mask)):
+            if mask[at]:
+                if mask[at] == NUCLEUS:
+                    nucleus[i] = values[k]
+                    i += 1
+                else:
+                    cytoplasm[j] = values[k]
+                    j += 1
+                k += 1
+        return np.sort(nucleus), np.sort(cytoplasm), np.sort(values)
+    k = 0
+    for at in range(len(mask)):
+        if mask[at]:
+            # The lowest bit remembers the region and takes no part in the order.
+            keys[k] = np.uint32(values[k] - low) * np.uint32(2) + np.uint32(mask[at] == NUCLEUS)
+            k += 1
+    keys = _by_digit(keys, 1)
+    if high - low >= 256.0:
+        keys = _by_digit(keys, 9)
+    i = j = 0
+    for k in range(count):
+        value = (keys[k] >> np.uint32(1)) + low
+        cell[k] = value
+        if keys[k] & np.uint32(1):
+            nucleus[i] = value
+            i += 1
+        else:
+            cytoplasm[j] = value
+            j += 1
+    return nucleus, cytoplasm, cell
+
+
+@kernel
 def median_deviation(ordered):  # type: ignore[no-untyped-def]
     """Median of the absolute deviations of ascending values from their median."""
     count = len(ordered)
     middle = quantile(ordered, 0.5)
-    above = np.searchsorted(ordered, middle)
-    below = above - 1
-    needed = (count - 1) // 2
-    last = deviation = 0.0
-    for _ in range(needed + 2):
-        last = deviation
-        if below < 0 or (above < count and ordered[above] - middle <= middle - ordered[below]):
-            if above == count:
-                break
-            deviation = ordered[above] - middle
-            above += 1
-        else:
-            deviation = middle - ordered[below]
-            below -= 1
+    upper = _nth_deviation(ordered, middle, count // 2)
     if count % 2:
-        # One step too far: the middle one is the one before.
-        return last if needed + 2 <= count else deviation
-    return 0.5 * (last + deviation)
+        return upper
+    return 0.5 * (_nth_deviation(ordered, middle, count // 2 - 1) + upper)
 
 
 @kernel
+def _nth_deviation(ordered, middle, n):  # type: ignore[no-untyped-def]
+    """The deviation from the middle that n others do not exceed: n-th of two ascending rows, by bisection."""
+    above = np.searchsorted(ordered, middle)
+    below = above - 1
+    ups = len(ordered) - above
+    # Of the n + 1 smallest deviations, ``taken`` lie at or above the middle.
+    least, most = max(0, n - below), min(n + 1, ups)
+    while least < most:
+        taken = (least + most) // 2
+        if ordered[above + taken] - middle < middle - ordered[below - (n - taken)]:
+            least = taken + 1
+        else:
+            most = taken
+    up = ordered[above + least - 1] - middle if least else -np.inf
+    down = middle - ordered[below - (n - least)] if n - least >= 0 and n - least <= below else -np.inf
+    return max(up, down)
+
+
+@summing
 def central_moments(values):  # type: ignore[no-untyped-def]
     """Mean and second to fourth central moment, in two passes."""
-    mean = values.sum() / len(values)
+    total = 0.0
+    for value in values:
+        total += value
+    mean = total / len(values)
     m2 = m3 = m4 = 0.0
     for value in values:
         d = value - mean
@@ -90,6 +150,15 @@ def central_moments(values):  # type: ignore[no-untyped-def]
         m4 += square * square
     count = len(values)
     return mean, m2 / count, m3 / count, m4 / count
+
+
+@summing
+def total_of(values):  # type: ignore[no-untyped-def]
+    """Sum of values."""
+    total = 0.0
+    for value in values:
+        total += value
+    return total
 
 
 @kernel

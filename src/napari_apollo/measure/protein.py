@@ -8,7 +8,7 @@ import numpy as np
 
 from napari_apollo.measure.compiled import kernel
 from napari_apollo.measure.gather import Cells
-from napari_apollo.measure.ordering import ascending, central_moments
+from napari_apollo.measure.ordering import ascending, central_moments, total_of
 from napari_apollo.measure.reasons import Reason
 from napari_apollo.measure.regions import quantile
 from napari_apollo.measure.registry import INTENSITY, Column, Context, Family, Feature, Values, Why, blank
@@ -43,12 +43,10 @@ def _columns(context: Context) -> Sequence[Column]:
 
 
 def _measure(cells: Cells, context: Context) -> tuple[Values, Why]:
-    size = len(FEATURES)
     proteins = _proteins(context)
-    values, why = blank(len(cells.height), len(proteins) * size)
-    for k, stain in enumerate(proteins):
-        part = slice(k * size, (k + 1) * size)
-        _ten(cells, context.channel(stain), context.config.protein_grow_px, values[:, part], why[:, part])
+    values, why = blank(len(cells.height), len(proteins) * len(FEATURES))
+    channels = np.array([context.channel(stain) for stain in proteins], np.int64)
+    _ten(cells, channels, context.config.protein_grow_px, values, why)
     return values, why
 
 
@@ -59,20 +57,23 @@ FAMILY = Family(
     _measure,
 )
 
+_COUNT = len(FEATURES)
 _NO_REGION = int(Reason.NO_REGION)
 _CONSTANT = int(Reason.CONSTANT)
 
 
 @kernel
-def _ten(cells, channel, grow, out, why):  # type: ignore[no-untyped-def]
+def _ten(cells, channels, grow, out, why):  # type: ignore[no-untyped-def]
     for i in range(len(cells.height)):
         start, stop = cells.start[i], cells.start[i + 1]
-        pixels = cells.pixels[channel, start:stop]
         grown, nucleus = grown_nucleus(cells.mask[start:stop], cells.height[i], cells.width[i], grow, True)
         if nucleus == 0:
             why[i] = _NO_REGION
             continue
-        ten_statistics(ascending(pixels[grown]), nucleus, out[i], why[i])
+        for k in range(len(channels)):
+            part = slice(k * _COUNT, (k + 1) * _COUNT)
+            pixels = cells.pixels[channels[k], start:stop]
+            ten_statistics(ascending(pixels[grown]), nucleus, out[i, part], why[i, part])
 
 
 @kernel
@@ -111,7 +112,7 @@ def grown_nucleus(mask, height, width, steps, within):  # type: ignore[no-untype
 def ten_statistics(ordered, area, out, why):  # type: ignore[no-untyped-def]
     """The ten statistics of ascending values, in the order of ``FEATURES``."""
     mean, m2, m3, m4 = central_moments(ordered)
-    out[0] = ordered.sum() / area
+    out[0] = total_of(ordered) / area
     out[1], out[2], out[3] = ordered[0], ordered[-1], mean
     out[4] = np.sqrt(m2)
     out[5], out[6], out[7] = quantile(ordered, 0.25), quantile(ordered, 0.5), quantile(ordered, 0.75)
