@@ -170,12 +170,17 @@ def measure_command(
 @with_options(TrainConfig)
 def train_command(store: StorePath, config: TrainConfig, as_json: AsJson = False) -> None:
     """Learn what chromatin and proteins share, in a process of its own that writes a run folder."""
-    from napari_apollo.train import start_run
+    from napari_apollo.train import start_run, train
+    from napari_apollo.train.team import launched_first, launched_together
 
     with session(as_json=as_json) as run:
-        training = start_run(store, config)
-        training.wait(progress=run.progress, should_stop=run.should_stop)
-        run.finish(*describe(training.folder))
+        if launched_together():  # torchrun looks after the processes
+            training = train(store, config, progress=run.progress, should_stop=run.should_stop)
+        else:
+            training = start_run(store, config)
+            training.wait(progress=run.progress, should_stop=run.should_stop)
+        if launched_first():
+            run.finish(*describe(training.folder))
 
 
 @app.command("predict")

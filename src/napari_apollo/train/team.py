@@ -163,7 +163,7 @@ def processes() -> int:
 @contextmanager
 def joined() -> Iterator[Team]:
     """The team of this process: those that ``torchrun`` started with it, or it alone."""
-    if int(os.environ.get("WORLD_SIZE", "1")) == 1 or "RANK" not in os.environ:
+    if not launched_together():
         yield Team()
         return
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
@@ -177,6 +177,11 @@ def joined() -> Iterator[Team]:
 def launched_together() -> bool:
     """Whether ``torchrun`` started this process as one of several."""
     return int(os.environ.get("WORLD_SIZE", "1")) > 1 and "RANK" in os.environ
+
+
+def launched_first() -> bool:
+    """Whether this process is the first one, or the only one."""
+    return not launched_together() or os.environ["RANK"] == "0"
 
 
 def own_device(name: str) -> str:

@@ -1,6 +1,7 @@
 """The process that trains: ``python -m napari_apollo.train.worker RUN_FOLDER``.
 
-It writes the run folder and says nothing else; what it has to say goes to ``worker.log``.
+It writes the run folder and says nothing else; what it has to say goes to ``worker.log``. Where ``torchrun``
+starts several, they train together.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from napari_apollo.errors import ApolloError, Cancelled
 from napari_apollo.progress import Progress, ShouldStop, Step, never, silent
 from napari_apollo.train.config import TrainConfig
 from napari_apollo.train.folder import RunFolder, RunStatus, now
-from napari_apollo.train.team import Team
+from napari_apollo.train.team import Team, joined
 
 _BEAT = 1.0  # seconds between signs of life
 _LOOK = 0.2  # seconds between looks for the stop file
@@ -131,7 +132,8 @@ def main(arguments: list[str]) -> int:
     folder = RunFolder(Path(arguments[0]))
     store, config = folder.read_config()
     try:
-        execute(folder, store, config, silent, never)
+        with joined() as team:
+            execute(folder, store, config, silent, never, team)
     except ApolloError as error:
         sys.stderr.write(f"{type(error).__name__}: {error}\n")
         return error.exit_code
