@@ -6,12 +6,15 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pandas as pd
+import psutil
 import pytest
 import tifffile
 
@@ -144,3 +147,85 @@ def screen() -> Iterator[str]:
 @pytest.fixture
 def manifest_path() -> Path:
     return Path(__file__).resolve().parents[2] / "src" / "napari_apollo" / "napari.yaml"
+
+
+@pytest.fixture(scope="session")
+def learnable(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cell store of two panels and six donors whose cells are discs, enough for a training of seconds."""
+    from napari_apollo.cells import CellStoreWriter
+
+    rng = np.random.default_rng(7)
+    yy, xx = np.indices((SIZE, SIZE)) - SIZE // 2
+    path = tmp_path_factory.mktemp("learnable") / "discs.cells.zarr"
+    with CellStoreWriter(path, [LEFT, RIGHT], crop_size=SIZE, dtype="uint16", pixel_size_um=0.5) as writer:
+        for number, panel in enumerate((LEFT, RIGHT)):
+            for donor in range(3):
+                radius = rng.uniform(3, 6, 40)[:, None, None]
+                disc = np.clip(radius - np.hypot(yy, xx), 0, 1)
+                anchor = 2000 * disc + rng.normal(100, 10, (40, SIZE, SIZE))
+                protein = 300 * radius * disc + rng.normal(100, 10, (40, SIZE, SIZE))
+                images = np.stack([anchor, protein], axis=1).clip(0).astype(np.uint16)
+                obs = pd.DataFrame(
+                    {
+                        "field": f"f{number}{donor}",
+                        "image": f"f{number}{donor}.tif",
+                        "label": np.arange(1, 41),
+                        "donor": f"P{number}{donor}",
+                        "condition": "c",
+                        "y": rng.uniform(0, 500, 40),
+                        "x": rng.uniform(0, 500, 40),
+                        "split": ("train", "validation", "test")[donor],
+                    }
+                )
+                writer.append(panel.name, images, (disc > 0).astype(np.uint8) * 2, obs)
+    return path
+
+
+@pytest.fixture
+def nothing_stays(screen: str, small: SimpleNamespace) -> Iterator[None]:
+    """No tool, thread or child process is left when the window is gone.
+
+    The study with its model is made before there is a window: networks are never built in a window's process.
+    """
+    yield
+    from qtpy.QtWidgets import QApplication
+
+    from napari_apollo.viewer.tool import Tool
+
+    end = time.monotonic() + 10
+    while time.monotonic() < end and (_children() or _widgets(QApplication, Tool)):
+        QApplication.sendPostedEvents(None, 52)  # deferred deletions
+        QApplication.processEvents()
+        time.sleep(0.05)
+    assert _children() == []
+    assert _widgets(QApplication, Tool) == []
+
+
+def _widgets(app: Any, kind: type) -> list[Any]:
+    return [widget for widget in app.allWidgets() if isinstance(widget, kind)]
+
+
+def _children() -> list[str]:
+    """Working processes that are still there; a training may outlive the window, these may not."""
+    found = []
+    for child in psutil.Process().children(recursive=True):
+        try:
+            words = " ".join(child.cmdline())
+        except psutil.NoSuchProcess:
+            continue
+        if "napari_apollo" in words and child.status() != psutil.STATUS_ZOMBIE:
+            found.append(words)
+    return found
+
+
+@pytest.fixture
+def window(nothing_stays: None, request: pytest.FixtureRequest) -> Iterator[Any]:
+    """A viewer with a window, as plugins are given it; its work is over when the window goes."""
+    from napari_apollo.viewer import session_of
+
+    make: Callable[..., Any] = request.getfixturevalue("make_napari_viewer_proxy")
+    viewer = make(show=True)
+    yield viewer
+    session = session_of(viewer)
+    session.jobs.cancel()
+    session.jobs.wait(10)

@@ -1,0 +1,227 @@
+"""Every tool docked in a real window: what its buttons do, and that nothing of it stays behind."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import tifffile
+
+from napari_apollo.errors import InputError
+from napari_apollo.study import Study
+from napari_apollo.viewer import dock, find_layers, open_study, session_of
+
+pytestmark = [pytest.mark.gui, pytest.mark.usefixtures("nothing_stays")]
+
+OURS = ("Study", "Segment and crop", "Train", "Overlay")
+
+
+@pytest.fixture
+def viewer(window: Any) -> Any:
+    return window
+
+
+@pytest.fixture
+def work(viewer: Any, small: SimpleNamespace, tmp_path: Path) -> SimpleNamespace:
+    """The small study with nuclei that can be seen, in a folder of its own, known to the session."""
+    session = session_of(viewer)
+    image = small.image // 50
+    image[0] += (3000 * (small.labels > 0)).astype(np.uint16)
+    tifffile.imwrite(tmp_path / "image.tif", image, photometric="minisblack")
+    fields = [field.model_copy(update={"image": tmp_path / "image.tif"}) for field in small.study]
+    session.study = Study(fields).to_csv(tmp_path / "study.csv")
+    return SimpleNamespace(session=session, folder=tmp_path)
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_a_tool_is_complete_and_reachable_by_key(viewer: Any, name: str, qtbot: Any) -> None:
+    from qtpy.QtCore import Qt
+    from qtpy.QtWidgets import QAbstractButton, QComboBox, QLineEdit, QScrollBar, QSpinBox
+
+    tool = dock(viewer, name)[name]
+    assert dock(viewer, name.upper())[name] is tool
+    assert tool.sizeHint().width() <= 360
+    for kind in (QAbstractButton, QComboBox, QLineEdit, QSpinBox):
+        for control in tool.findChildren(kind):
+            inside = isinstance(control.parent(), (QComboBox, QSpinBox, QScrollBar))
+            inside = inside or control.metaObject().className().startswith("QLineEdit")
+            if inside or control.objectName() == "qt_toolbar_ext_button" or not control.isVisibleTo(tool):
+                continue
+            if control.parent().metaObject().className() in ("QTableView", "QTableWidget", "QLineEdit"):
+                continue
+            owner = control.parent()
+            assert control.toolTip() or owner.toolTip(), (name, control, control.objectName())
+            assert control.focusPolicy() & Qt.FocusPolicy.TabFocus, (name, control.toolTip())
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_themes_and_small_windows(viewer: Any, name: str) -> None:
+    tool = dock(viewer, name)[name]
+    viewer.window.resize(1366, 700)
+    for theme in ("light", "dark"):
+        viewer.theme = theme
+        assert tool.styleSheet()
+    assert tool.minimumSizeHint().width() <= 340
+
+
+def test_names_that_are_no_tool(viewer: Any) -> None:
+    with pytest.raises(InputError, match="Study"):
+        dock(viewer, "Colour")
+
+
+# --- Study -----------------------------------------------------------------------------------------
+
+
+def test_study_from_layers_to_manifest(viewer: Any, small: SimpleNamespace, tmp_path: Path) -> None:
+    open_study(viewer, small.study)
+    session = session_of(viewer)
+    tool = dock(viewer, "Study")["Study"]
+    assert session.study == small.study  # taken up from the layers
+    assert tool.table.rowCount() == 2
+    tool.table.item(0, 3).setText("glioma")
+    assert tool.draft.rows[0].condition == "glioma"
+    tool.path.path = tmp_path / "mine.csv"
+    tool.save.click()
+    assert session.study.path == tmp_path / "mine.csv"
+    assert session.study.fields[0].condition == "glioma"
+    assert small.study.fields[0].condition == "c"
+
+
+def test_study_marks_what_is_missing_where_it_is_missing(viewer: Any, tmp_path: Path, qtbot: Any) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", np.ones((2, 40, 40), np.uint16), photometric="minisblack")
+    tool = dock(viewer, "Study")["Study"]
+    tool.add_paths([tmp_path])
+    assert tool.session.jobs.wait(20)
+    assert "which stain" in tool.problems.text()
+    assert not tool.save.isEnabled()
+    for box, stain in zip(list(tool.channels.boxes), ("DAPI", "CD4"), strict=True):
+        box.setCurrentText(stain)
+        box.lineEdit().editingFinished.emit()
+    # the table was made anew after the first choice
+    tool.channels.boxes[1].setCurrentText("CD4")
+    tool.channels.boxes[1].lineEdit().editingFinished.emit()
+    assert tool.problems.text() == ""
+    assert tool.save.isEnabled()
+
+
+def test_study_shows_a_field_and_checks_files(viewer: Any, work: SimpleNamespace) -> None:
+    tool = dock(viewer, "Study")["Study"]
+    tool.table.selectRow(1)
+    tool.show_field()
+    assert find_layers(viewer, role="measured", stain="CD8")
+    tool.check()
+    assert work.session.jobs.wait(20)
+    assert "Nothing is wrong" in tool.status.text()
+
+
+# --- Segment and crop ------------------------------------------------------------------------------
+
+
+def test_segment_preview_correct_and_crop(viewer: Any, work: SimpleNamespace) -> None:
+    tool = dock(viewer, "Segment and crop")["Segment and crop"]
+    jobs = work.session.jobs
+    tool.form.set(engine="threshold", diameter=9)
+    tool.field.setCurrentText("half_CD4")
+    tool.show_button.click()
+    tool.preview_button.click()
+    assert jobs.wait(60)
+    assert find_layers(viewer, role="nuclei preview"), tool.status.text()
+
+    tool.scope.setCurrentText("Field shown")
+    tool.start.click()
+    assert jobs.wait(90)
+    field = work.session.study["half_CD4"]
+    assert field.labels is not None, tool.status.text()
+    assert field.labels.is_relative_to(work.folder)
+    assert work.session.study["half_CD8"].labels is not None  # kept as it was
+
+    tool.correct_field()
+    layer = tool.correct.layer
+    before = len(np.unique(layer.data))
+    numbers = [int(number) for number in np.unique(layer.data)[1:3]]
+    tool.correct.pick_at(numbers[0])
+    tool.correct.pick_at(numbers[1], add=True)
+    tool.correct.merge()
+    assert len(np.unique(layer.data)) == before - 1
+    tool.correct.undo()
+    assert len(np.unique(layer.data)) == before
+    tool.correct.pick_at(numbers[0])
+    tool.correct.delete()
+    tool.correct.save_labels()
+    assert tifffile.imread(field.labels).max() == before - 2
+
+    tool.crop.form.set(size=16)
+    tool.crop.start.click()
+    assert jobs.wait(90)
+    store = work.session.store
+    assert store is not None, tool.status.text()
+    assert store.path == work.folder / "segmentation" / "study.cells.zarr"
+    passed = int(store.obs["qc"].sum())
+    assert f"{passed} of {store.n_cells} cells pass" in tool.crop.counts.text()
+    plot = tool.crop.plots["area"]
+    plot.set_limit("low", float(np.median(plot._bars.opts["x"])))
+    assert "area_min" in tool.crop.moved
+    assert f"{passed} of" not in tool.crop.counts.text()
+
+
+def test_an_error_stands_in_the_tool_and_harms_nothing(viewer: Any, work: SimpleNamespace) -> None:
+    tool = dock(viewer, "Segment and crop")["Segment and crop"]
+    tool.form.set(engine="threshold", diameter=9, diameter_unit="um", stain="CD8")
+    before = work.session.study
+    tool.start.click()
+    assert work.session.jobs.wait(60)
+    assert "CD8" in tool.status.text()
+    assert work.session.study is before
+    assert not (work.folder / "segmentation" / "study.csv").exists()
+
+
+# --- Overlay ---------------------------------------------------------------------------------------
+
+
+def test_overlay_predicts_shows_and_compares(
+    viewer: Any, work: SimpleNamespace, small: SimpleNamespace
+) -> None:
+    session = work.session
+    session.study, session.store = small.study, small.store
+    tool = dock(viewer, "Overlay")["Overlay"]
+    assert not tool.predict_button.isEnabled()
+    tool.run_box.addItem("tiny.run", str(small.folder / "tiny.run"))
+    tool.form.set(output=work.folder / "a.predictions.zarr", device="cpu")
+    tool.predict()
+    assert session.jobs.wait(120)
+    assert session.predictions is not None, tool.status.text()
+    assert session.store is not small.store  # opened anew: its table has scores now
+    tool.roles["reconstructed"].setChecked(True)
+    tool.show_button.click()
+    assert session.jobs.wait(60)
+    assert find_layers(viewer, role="predicted", stain="CD4")
+    assert find_layers(viewer, role="reconstructed", stain="CD4")
+    (cells,) = find_layers(viewer, role="cells")
+    assert "index" in cells.features
+    assert any(name.startswith("reconstruction_error") for name in cells.features)
+    tool.stain.setCurrentText("CD4")
+    tool.flip()
+    assert tool.shown.text() == "Measured"
+    tool.grid.click()
+    assert viewer.canvas.grid.enabled
+    tool.grid.click()
+    assert not viewer.canvas.grid.enabled
+
+
+def test_a_model_that_does_not_fit_is_explained(
+    viewer: Any, work: SimpleNamespace, small: SimpleNamespace, tmp_path: Path
+) -> None:
+    from napari_apollo.cells import CropConfig, crop
+
+    work.session.store = crop(
+        small.study, CropConfig(output=tmp_path / "other.cells.zarr", size=24, workers=1)
+    )
+    tool = dock(viewer, "Overlay")["Overlay"]
+    tool.run_box.addItem("tiny.run", str(small.folder / "tiny.run"))
+    tool.predict()
+    assert work.session.jobs.wait(60)
+    assert "crops of 16 pixels" in tool.status.text()
+    assert work.session.predictions is None

@@ -1,0 +1,155 @@
+"""Training from the window: started, watched, stopped, gone on with, found again after napari was closed."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from napari_apollo.cells import CellStore
+from napari_apollo.train import Run
+from napari_apollo.viewer import dock, session_of
+
+pytestmark = [pytest.mark.gui, pytest.mark.usefixtures("nothing_stays")]
+
+BRIEF = {
+    "latent_epochs": 2, "encoder_epochs": 3, "previews_every": 1, "shared": 4, "specific": 4, "embedding": 2,
+    "width": 4, "head": 8, "specific_maps": 4, "checkpoint_seconds": 0.0, "device": "cpu", "threads": 1,
+}  # fmt: skip
+
+
+def until(condition: Callable[[], bool], seconds: float = 120) -> None:
+    from qtpy.QtWidgets import QApplication
+
+    end = time.monotonic() + seconds
+    while not condition() and time.monotonic() < end:
+        QApplication.processEvents()
+        time.sleep(0.02)
+    assert condition()
+
+
+@pytest.fixture
+def tool(window: Any, learnable: Path, tmp_path: Path) -> Iterator[Any]:
+    session = session_of(window)
+    session.folder = tmp_path
+    session.store = CellStore.open(learnable)
+    tool = dock(window, "Train")["Train"]
+    tool.form.set(**BRIEF)
+    yield tool
+    if session.run is not None:
+        session.run.stop()
+
+
+def test_a_run_is_watched_to_its_end(tool: Any, tmp_path: Path) -> None:
+    assert "DAPI/CD4: DAPI, CD4" in tool.cells.text()
+    until(lambda: bool(tool.estimate.text()), 60)
+    assert "80 cells to learn from" in tool.estimate.text()
+    tool.start()
+    assert tool.session.run is not None, tool.status.text()
+    assert tool.session.run.folder == tmp_path / "apollo.run"
+    assert tool.stop_button.isEnabled()
+    until(lambda: tool.session.run.status().over)
+    until(lambda: "Done" in tool.state.text(), 20)
+    assert "training" in tool.curves._curves
+    assert not tool.preview.empty.isVisibleTo(tool)
+    assert tool.runs.item(0, 0).text() == "apollo.run"
+    assert tool.runs.item(0, 1).text() == "done"
+    assert "CD4: predicted r" in tool.scores.text()
+    assert tool.form.editors["held_out"].value == ()
+    assert not tool.stop_button.isEnabled()
+
+
+def test_stopped_resumed_and_found_again_by_another_window(
+    tool: Any, tmp_path: Path, make_napari_viewer_proxy: Callable[..., Any], learnable: Path
+) -> None:
+    tool.form.set(encoder_epochs=2000, encoder_patience=0)
+    tool.start()
+    run = tool.session.run
+    until(lambda: len(run.metrics()) >= 2)
+    tool.stop()
+    until(lambda: run.status().state == "stopped", 60)
+    until(lambda: tool.resume_button.isEnabled(), 20)
+    epochs = len(run.metrics())
+    tool.resume()
+    until(lambda: run.alive and len(run.metrics()) > epochs)
+
+    other = make_napari_viewer_proxy(show=True)
+    session = session_of(other)
+    session.folder = tmp_path
+    session.store = CellStore.open(learnable)
+    again = dock(other, "Train")["Train"]
+    assert session.run is not None
+    assert session.run.folder == run.folder
+    until(lambda: "epoch" in again.state.text(), 30)
+    again.stop()
+    until(lambda: run.status().state == "stopped", 60)
+
+
+def test_settings_that_cannot_be_are_marked_and_nothing_starts(tool: Any, tmp_path: Path) -> None:
+    tool.form.set(specific=0)
+    tool.start()
+    assert "fully joint" in tool.status.text()
+    assert tool.session.run is None
+    assert not (tmp_path / "apollo.run").exists()
+    tool.form.set(specific=4, held_out=("P00", "P01", "P02", "P10", "P11", "P12"))
+    tool.start()
+    until(lambda: tool.session.run.status().over)
+    until(lambda: "Failed" in tool.state.text(), 20)
+    assert "too few" in tool.state.text()
+
+
+def test_the_window_stays_alive_while_training_and_measuring_go_on(
+    tool: Any, window: Any, tmp_path: Path
+) -> None:
+    """A timer of 20 ms is late by little: under 100 ms at its 95th percentile."""
+    import shutil
+
+    from qtpy.QtCore import QElapsedTimer, QTimer
+
+    from napari_apollo.viewer.child import in_child
+
+    shutil.copytree(tool.session.store.path, tmp_path / "copy.cells.zarr")
+    tool.form.set(encoder_epochs=2000, encoder_patience=0)
+    tool.start()
+    until(lambda: len(tool.session.run.metrics()) >= 2)
+    window.add_image(np.random.default_rng(0).integers(0, 4000, (512, 512), dtype=np.uint16))
+    clock, gaps = QElapsedTimer(), []
+    timer = QTimer()
+    timer.setInterval(20)
+    timer.timeout.connect(lambda: gaps.append(clock.restart()))
+    clock.start()
+    timer.start()
+    tool.session.jobs.run(
+        "Measuring",
+        in_child(
+            "napari_apollo.viewer.work:measure_store",
+            store=str(tmp_path / "copy.cells.zarr"),
+            settings={"workers": 1},
+        ),
+    )
+    end = time.monotonic() + 6
+    until(lambda: time.monotonic() > end, 30)
+    timer.stop()
+    assert tool.session.run.alive
+    assert len(gaps) > 20
+    late = float(np.percentile(gaps[1:], 95))
+    (tmp_path / "timer.json").write_text(json.dumps({"p95_ms": late, "median_ms": float(np.median(gaps))}))
+    assert late < 100, f"the 95th percentile is {late:.0f} ms"
+
+
+def test_runs_can_be_chosen_from_the_list(tool: Any, tmp_path: Path, small: SimpleNamespace) -> None:
+    tool.start()
+    until(lambda: tool.session.run.status().over)
+    until(lambda: "Done" in tool.state.text(), 20)
+    first = tool.session.run.folder
+    tool.session.run = None
+    tool.runs.clearSelection()
+    tool.runs.selectRow(0)
+    assert isinstance(tool.session.run, Run)
+    assert tool.session.run.folder == first
