@@ -79,11 +79,12 @@ AGREEMENT: dict[str, Any] = {
     "loss": "mae",
     "decoder_rate": 2e-3,
     "encoder_rate": 2e-3,
-    "latent_rate": 2e-2,
-    "latent_epochs": 15,
+    "latent_rate": 0.3,
+    "latent_epochs": 10,
     "latent_patience": 0,
-    "encoder_epochs": 20,
+    "encoder_epochs": 28,
     "regression_weight": 0.1,
+    "beta": 3e-5,
 }
 
 PRESETS: dict[str, dict[str, Any]] = {"small": SMALL, "paper": PAPER, "agreement": AGREEMENT}
@@ -144,14 +145,14 @@ TABLES: dict[str, dict[str, Any]] = {
         "tune_decoders": True,
         "beta": 0.02,
         "gamma": 3.0,
-        "eta": 0.1,
+        "eta": 0.3,
         "opening": 10.0,
         "sharpening": 0.2,
         "shared_cost": 0.1,
         "cross_weight": 1.0,
         "product_weight": 1.0,
         "unused_below": 0.25,
-        "told_above": 0.93,
+        "told_above": 0.9,
     },
 }
 """Settings of models of tables, by objective; ``two-step`` is the reference's for its simulations
