@@ -3,12 +3,70 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from types import SimpleNamespace
 
+import numpy as np
+import pandas as pd
 import pytest
 from threadpoolctl import threadpool_limits
+
+from napari_apollo.interpret.cells import LatentCells
+from napari_apollo.simulate.population import draw_cells, draw_donor
 
 
 @pytest.fixture(autouse=True)
 def _one_thread() -> Iterator[None]:
     with threadpool_limits(1):
         yield
+
+
+@pytest.fixture(scope="session")
+def planted() -> SimpleNamespace:
+    """Simulated blood cells of eight donors with latents that hold what each block should hold.
+
+    The factors are those of the simulator; latents are turned, noisy, monotone functions of them, and features
+    are factors as a microscope would see them, with staining that differs between donors.
+    """
+    rng = np.random.default_rng(11)
+    donors, parts = [], []
+    for number in range(8):
+        condition = ("control", "glioma")[number % 2]
+        donor = draw_donor(f"D{number}", condition, rng, batch_effect=1, condition_effect=1)
+        donors.append(donor)
+        parts.append(draw_cells(90, donor, rng).assign(donor=donor.name, condition=condition))
+    truth = pd.concat(parts, ignore_index=True)
+    donor_of = truth["donor"].map({donor.name: at for at, donor in enumerate(donors)}).to_numpy()
+    gain = np.array([donor.stain_gain["gammaH2AX"] for donor in donors])[donor_of]
+
+    def turned(columns: list[np.ndarray], dimensions: int) -> np.ndarray:
+        values = np.column_stack(columns)
+        values = (values - values.mean(0)) / values.std(0)
+        turn = np.linalg.qr(rng.normal(size=(dimensions, dimensions)))[0]
+        padded = np.hstack([values, 0.1 * rng.normal(size=(len(values), dimensions - values.shape[1]))])
+        return np.tanh(0.4 * padded) @ turn + 0.05 * rng.normal(size=padded.shape)
+
+    log_area = np.log(truth["nucleus_area_um2"].to_numpy())
+    condensed = truth["heterochromatin"].to_numpy()
+    foci = np.sqrt(truth["foci_count"].to_numpy())
+    grain, diffuse = np.log(truth["grain_um"].to_numpy()), np.log(truth["gammaH2AX_diffuse"].to_numpy())
+    blocks = {
+        "shared": turned([log_area, condensed], 4),
+        "chromatin_specific": turned([grain], 3),
+        "protein_specific_gammaH2AX": turned([foci, diffuse], 3),
+    }
+    noise = rng.normal(size=(len(truth), 2))
+    features = pd.DataFrame(
+        {
+            "nucleus_area": np.exp(log_area + 0.03 * noise[:, 0]),
+            "heterochromatin": condensed,
+            "grain_DAPI": np.exp(grain),
+            "foci_count_gammaH2AX": truth["foci_count"].to_numpy(float),
+            "mean_gammaH2AX": gain * np.exp(diffuse),
+            "noise": noise[:, 1],
+        }
+    )
+    obs = truth[["donor", "condition"]].assign(
+        cell_id=[f"c{k}" for k in range(len(truth))], field=truth["donor"], panel="a"
+    )
+    cells = LatentCells(obs, blocks, features, ("", "DAPI", "DAPI", "gammaH2AX", "gammaH2AX", ""))
+    return SimpleNamespace(cells=cells, truth=truth)

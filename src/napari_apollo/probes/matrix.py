@@ -151,19 +151,25 @@ def _check_factors(factors: pd.DataFrame, folds: int) -> Floats:
 def _held_out_r2(
     latents: Floats, targets: Floats, fold_of: NDArray[np.int64], probe: ProbeName, seed: int
 ) -> Floats:
-    residual = np.zeros(targets.shape[1])
+    predicted = _held_out(latents, targets, fold_of, probe, seed)
+    total = ((targets - targets.mean(axis=0)) ** 2).sum(axis=0)
+    r2: Floats = 1 - ((targets - predicted) ** 2).sum(axis=0) / total
+    return r2
+
+
+def _held_out(
+    latents: Floats, targets: Floats, fold_of: NDArray[np.int64], probe: ProbeName, seed: int
+) -> Floats:
+    predicted = np.empty_like(targets)
     for fold in range(int(fold_of.max()) + 1):
         train, test = fold_of != fold, fold_of == fold
         rng = np.random.default_rng((seed, fold))
-        predicted = _fit_predict(
-            _designs(latents[train], latents[test], probe, rng), targets[train], test.sum()
-        )
+        made = _fit_predict(_designs(latents[train], latents[test], probe, rng), targets[train], test.sum())
         if probe == "nonlinear":
             # Kernels extrapolate badly: no prediction leaves the range that was seen in training.
-            predicted = np.clip(predicted, targets[train].min(axis=0), targets[train].max(axis=0))
-        residual += ((targets[test] - predicted) ** 2).sum(axis=0)
-    total = ((targets - targets.mean(axis=0)) ** 2).sum(axis=0)
-    return 1 - residual / total
+            made = np.clip(made, targets[train].min(axis=0), targets[train].max(axis=0))
+        predicted[test] = made
+    return predicted
 
 
 def _fit_predict(designs: Iterator[tuple[Floats, Floats]], targets: Floats, n_test: int) -> Floats:
@@ -252,6 +258,44 @@ def readable(source: ArrayLike, targets: ArrayLike, *, folds: int = 2, seed: int
     if varies.any():
         result[varies] = _held_out_r2(latents, columns[:, varies], fold_of, "nonlinear", seed)
     return result
+
+
+def held_out_predictions(
+    source: ArrayLike,
+    targets: ArrayLike,
+    fold_of: ArrayLike,
+    *,
+    probe: ProbeName = "nonlinear",
+    seed: int = 0,
+) -> Floats:
+    """What a block of latents says about columns, for cells that the probe did not learn from.
+
+    Parameters
+    ----------
+    source, targets
+        Float, finite, (cell, dimension) and (cell, column).
+    fold_of
+        (cell,) the fold each cell is held out in; cells of one donor belong in one fold.
+    probe
+        ``"linear"`` or ``"nonlinear"``.
+    seed
+        Of the landmarks.
+
+    Returns
+    -------
+    numpy.ndarray
+        (cell, column).
+
+    Raises
+    ------
+    DataError
+        When shapes do not fit, values are not finite, or there is one fold only.
+    """
+    folds = np.unique(np.asarray(fold_of), return_inverse=True)[1].astype(np.int64)
+    columns = check_blocks({"targets": targets}, len(folds))["targets"]
+    if folds.max(initial=0) < 1:
+        raise DataError("Cells of one fold alone cannot be held out from one another.")
+    return _held_out(check_blocks({"source": source}, len(folds))["source"], columns, folds, probe, seed)
 
 
 def block_overlap(blocks: Mapping[str, ArrayLike], *, folds: int = 5, seed: int = 0) -> pd.DataFrame:

@@ -310,3 +310,44 @@ def p_of(observed: ArrayLike, null: ArrayLike) -> Floats:
     reached = len(null) - np.searchsorted(null, observed - 1e-9 * np.abs(observed), side="left")
     p: Floats = np.where(np.isfinite(observed), (1 + reached) / (1 + len(null)), np.nan)
     return p
+
+
+def donor_folds(
+    donors: Sequence[object], folds: int = 5, *, strata: Sequence[object] | None = None, seed: int = 0
+) -> NDArray[np.int64]:
+    """Folds in which all cells of a donor stay together.
+
+    Parameters
+    ----------
+    donors
+        (cell,) donor of each cell.
+    folds
+        Folds wanted; no more than there are donors are made.
+    strata
+        (cell,) what the donors are spread evenly by, for example their condition.
+    seed
+        Decides which donors share a fold.
+
+    Returns
+    -------
+    numpy.ndarray
+        (cell,) numbers from 0.
+
+    Raises
+    ------
+    DataError
+        When there is one donor only.
+    """
+    names, donor_of = np.unique(np.asarray(donors, dtype=str), return_inverse=True)
+    if len(names) < 2:
+        raise DataError("Cells of one donor alone: nothing can be held out from anything.")
+    labels = np.full(len(names), "*", object)
+    if strata is not None:
+        labels[donor_of] = np.asarray(strata, dtype=str)
+    rng = np.random.default_rng(seed)
+    fold, turn = np.empty(len(names), np.int64), 0
+    for label in sorted(set(labels)):
+        own = rng.permutation(np.flatnonzero(labels == label))
+        fold[own] = (turn + np.arange(len(own))) % min(folds, len(names))
+        turn += len(own)
+    return fold[donor_of]

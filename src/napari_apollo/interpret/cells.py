@@ -1,0 +1,217 @@
+"""What is interpreted: the latents of cells block by block, their features, and who they are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+from scipy.stats import norm, rankdata
+
+from napari_apollo.errors import DataError
+from napari_apollo.predict.table import CHROMATIN_SPECIFIC, PROTEIN_SPECIFIC, SHARED
+
+if TYPE_CHECKING:
+    from napari_apollo.cells.store import CellStore
+
+Floats = NDArray[np.float64]
+
+LEAST_CELLS = 30
+"""Fewer cells than this of a block or feature are not worked on."""
+
+
+@dataclass(frozen=True)
+class LatentCells:
+    """Cells with their latents and features.
+
+    Attributes
+    ----------
+    obs
+        One row a cell: ``cell_id, donor, condition, field, panel``.
+    blocks
+        Name of a block (``shared``, ``chromatin_specific``, ``protein_specific_<stain>``) to its latents,
+        (cell, dimension) float64; NaN rows for cells without it.
+    features
+        One row a cell, numeric; NaN where a cell lacks one.
+    stains
+        (feature,) stains that each is measured on, joined by ``+``; empty for what is measured on the mask.
+    notes
+        What was left out and why, in words.
+    """
+
+    obs: pd.DataFrame
+    blocks: dict[str, Floats]
+    features: pd.DataFrame
+    stains: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        """Number of cells."""
+        return len(self.obs)
+
+    @property
+    def donors(self) -> NDArray[np.object_]:
+        """(cell,) donor of each cell."""
+        return self.obs["donor"].astype(str).to_numpy(object)
+
+    @property
+    def conditions(self) -> NDArray[np.object_]:
+        """(cell,) condition of each cell."""
+        return self.obs["condition"].astype(str).to_numpy(object)
+
+    def select(self, rows: ArrayLike) -> LatentCells:
+        """Some of the cells, by position."""
+        rows = np.asarray(rows)
+        return replace(
+            self,
+            obs=self.obs.iloc[rows].reset_index(drop=True),
+            blocks={name: values[rows] for name, values in self.blocks.items()},
+            features=self.features.iloc[rows].reset_index(drop=True),
+        )
+
+    def with_features(self, names: Iterable[str]) -> LatentCells:
+        """All cells with some of the features."""
+        stain_of = dict(zip(self.features.columns, self.stains, strict=True))
+        kept = list(names)
+        return replace(self, features=self.features[kept], stains=tuple(stain_of[name] for name in kept))
+
+    def known(self, block: str) -> NDArray[np.bool_]:
+        """(cell,) whether each has the block."""
+        there: NDArray[np.bool_] = np.isfinite(self.blocks[block]).all(axis=1)
+        return there
+
+    def blocks_of(self, stains: str) -> tuple[str, ...]:
+        """Blocks that may explain a feature of some stains: shared, chromatin's, its proteins'."""
+        own = [PROTEIN_SPECIFIC + stain for stain in stains.split("+") if stain]
+        return tuple(name for name in (SHARED, CHROMATIN_SPECIFIC, *own) if name in self.blocks)
+
+
+def kind_of_block(name: str) -> str:
+    """``shared``, ``chromatin`` or ``protein``: what a block is specific to."""
+    if name == SHARED:
+        return "shared"
+    return "chromatin" if name == CHROMATIN_SPECIFIC else "protein"
+
+
+def block_in_words(name: str) -> str:
+    """Name of a block for people, for example ``CD3-specific``."""
+    if name.startswith(PROTEIN_SPECIFIC):
+        return f"{name.removeprefix(PROTEIN_SPECIFIC)}-specific"
+    return "chromatin-specific" if name == CHROMATIN_SPECIFIC else name
+
+
+def cells_of_store(
+    store: CellStore, *, parts: NDArray[np.object_] | None = None, wanted: tuple[str, ...] = ()
+) -> LatentCells:
+    """Latents and features from the table of a cell store.
+
+    Parameters
+    ----------
+    store
+        Cells that were predicted (their latents are in ``obsm``) and, if features are to be had, measured.
+    parts
+        (cell,) part of the data of each cell, as ``predict.heldout.parts_of`` says.
+    wanted
+        Parts that are kept; all cells that passed the quality check where none is named.
+
+    Raises
+    ------
+    DataError
+        When the store has no latents, or no cell is left.
+    """
+    table = store.table
+    names = [name for name in table.obsm if name in (SHARED, CHROMATIN_SPECIFIC)]
+    names += sorted(name for name in table.obsm if name.startswith(PROTEIN_SPECIFIC))
+    if SHARED not in names:
+        raise DataError(
+            f"{store.path} holds no latents. Predict with a model first, or interpret its run folder."
+        )
+    keep = store.obs["qc"].to_numpy(bool)
+    if wanted and parts is not None:
+        keep &= np.isin(parts.astype(str), wanted)
+    blocks = {name: np.asarray(table.obsm[name], np.float64) for name in names}
+    keep &= np.isfinite(blocks[SHARED]).all(axis=1)
+    rows = np.flatnonzero(keep)
+    if not len(rows):
+        raise DataError(f"{store.path} has no cell with latents that passed the quality check.")
+    obs = store.obs.iloc[rows][["cell_id", "donor", "condition", "field", "panel", "row"]]
+    var = table.var
+    values = np.asarray(table.X)[rows] if table.n_vars else np.zeros((len(rows), 0))
+    features = pd.DataFrame(values.astype(np.float64), columns=table.var_names.astype(str))
+    stains = var["stain"].fillna("").astype(str).tolist() if "stain" in var else [""] * len(var)
+    turning = var["turns"].to_numpy(bool) if "turns" in var else np.zeros(len(var), bool)
+    cells = LatentCells(
+        obs.reset_index(drop=True), {k: v[rows] for k, v in blocks.items()}, features, tuple(stains)
+    )
+    return usable(cells.with_features(features.columns[~turning]))
+
+
+def usable(cells: LatentCells) -> LatentCells:
+    """Cells without blocks and features that nothing can be said about; the notes say which and why."""
+    notes = list(cells.notes)
+    blocks = {}
+    for name, values in cells.blocks.items():
+        known = np.isfinite(values).all(axis=1)
+        if known.sum() < LEAST_CELLS:
+            notes.append(f"{block_in_words(name)}: {known.sum()} cells have it, too few to interpret.")
+        elif not values.shape[1] or not (np.ptp(values[known], axis=0) > 0).any():
+            notes.append(f"{block_in_words(name)}: empty, or the same in all cells.")
+        else:
+            blocks[name] = np.where(known[:, None], values, np.nan)
+    values = cells.features.to_numpy(np.float64, copy=True)
+    values[~np.isfinite(values)] = np.nan
+    count = np.isfinite(values).sum(axis=0)
+    low, high = np.where(np.isnan(values), np.inf, values), np.where(np.isnan(values), -np.inf, values)
+    spread = high.max(axis=0, initial=-np.inf) - low.min(axis=0, initial=np.inf)
+    few, flat = count < LEAST_CELLS, spread <= 0
+    names = cells.features.columns.astype(str)
+    if few.any():
+        notes.append(_listed("measured in too few cells", names[few]))
+    if (flat & ~few).any():
+        notes.append(_listed("the same in all cells", names[flat & ~few]))
+    kept = ~few & ~flat
+    return replace(
+        cells,
+        blocks=blocks,
+        features=pd.DataFrame(values[:, kept], columns=names[kept]),
+        stains=tuple(stain for stain, keep in zip(cells.stains, kept, strict=True) if keep),
+        notes=tuple(notes),
+    )
+
+
+def normal_scores(values: ArrayLike, donors: ArrayLike) -> Floats:
+    """Ranks within each donor as quantiles of the normal distribution (van der Waerden).
+
+    What differs between donors, and outliers, count for nothing.
+
+    Parameters
+    ----------
+    values
+        (cell, column); NaN stays NaN.
+    donors
+        (cell,).
+    """
+    values, names = np.asarray(values, np.float64), np.asarray(donors, dtype=str)
+    out = np.full(values.shape, np.nan)
+    for donor in np.unique(names):
+        own = np.flatnonzero(names == donor)
+        known = np.isfinite(values[own])
+        ranks = rankdata(values[own], axis=0, nan_policy="omit")
+        scores = norm.ppf(ranks / (known.sum(axis=0) + 1))
+        out[own] = np.where(known, scores, np.nan)
+    return out
+
+
+def centred_by_donor(values: Floats, donors: ArrayLike) -> Floats:
+    """Values less their donor's mean; what is left is how cells of one donor differ."""
+    frame = pd.DataFrame(values)
+    centred: Floats = (frame - frame.groupby(np.asarray(donors, dtype=str)).transform("mean")).to_numpy()
+    return centred
+
+
+def _listed(why: str, names: pd.Index, most: int = 5) -> str:
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return f"{len(names)} features left out, {why}: {', '.join(names[:most])}{more}."
