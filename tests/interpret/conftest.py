@@ -24,8 +24,8 @@ def _one_thread() -> Iterator[None]:
 def planted() -> SimpleNamespace:
     """Simulated blood cells of eight donors with latents that hold what each block should hold.
 
-    The factors are those of the simulator; latents are turned, noisy, monotone functions of them, and features
-    are factors as a microscope would see them, with staining that differs between donors.
+    The factors are those of the simulator; latents are turned, noisy, monotone functions of them, and
+    features are factors as a microscope would see them, with staining that differs between donors.
     """
     rng = np.random.default_rng(11)
     donors, parts = [], []

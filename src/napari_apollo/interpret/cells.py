@@ -80,8 +80,7 @@ class LatentCells:
 
     def known(self, block: str) -> NDArray[np.bool_]:
         """(cell,) whether each has the block."""
-        there: NDArray[np.bool_] = np.isfinite(self.blocks[block]).all(axis=1)
-        return there
+        return np.asarray(np.isfinite(self.blocks[block]).all(axis=1))
 
     def blocks_of(self, stains: str) -> tuple[str, ...]:
         """Blocks that may explain a feature of some stains: shared, chromatin's, its proteins'."""
@@ -154,7 +153,7 @@ def usable(cells: LatentCells) -> LatentCells:
     notes = list(cells.notes)
     blocks = {}
     for name, values in cells.blocks.items():
-        known = np.isfinite(values).all(axis=1)
+        known = np.asarray(np.isfinite(values).all(axis=1))
         if known.sum() < LEAST_CELLS:
             notes.append(f"{block_in_words(name)}: {known.sum()} cells have it, too few to interpret.")
         elif not values.shape[1] or not (np.ptp(values[known], axis=0) > 0).any():

@@ -44,8 +44,8 @@ class Directions:
     table
         One row a direction and feature: ``rho`` (mean within-donor Spearman correlation), ``low, high`` (its
         interval over donors), ``delta`` (Cliff's, outer fifths of each donor), ``z, p, q``, ``donors``,
-        ``agree`` (share of the donors whose sign is that of all), ``reproduced`` (share of the draws of donors
-        in which size and sign hold) and ``discovery``.
+        ``agree`` (share of the donors whose sign is that of all), ``reproduced`` (share of the draws of
+        donors in which size and sign hold) and ``discovery``.
     """
 
     axes: dict[str, PrincipalAxes]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
@@ -36,9 +38,9 @@ def feature_shares(
 ) -> pd.DataFrame:
     """Share of each feature's variation within donors that each block explains, for donors held out.
 
-    Features are ranks within donors as normal scores, latents are taken less their donor's mean. A probe reads
-    each feature from the shared latents, from each specific block with the shared one beside it, and from
-    all together; it is fitted on other donors than it is scored on. A feature of a protein has three blocks,
+    Features are ranks within donors as normal scores, latents are taken less their donor's mean. A probe
+    reads each feature from the shared latents, from each specific block with the shared one beside it, and
+    from all together; it is fitted on other donors than it is scored on. A feature of a protein has three blocks,
     one of chromatin or of the mask two.
 
     Parameters
@@ -60,8 +62,8 @@ def feature_shares(
         One row a feature: ``feature, stain, cells, donors``; ``shared``, what the shared latents explain
         (R², 0 where they say nothing), ``chromatin`` and ``protein``, what each specific block adds to them;
         ``explained``, all blocks together; ``carried_by``, the block that explains most, or ``nothing``; and
-        for each share its interval over donors (``<share>_low``, ``<share>_high``). NaN where a feature has no
-        such block. With a single donor folds are drawn of cells, and there are no intervals.
+        for each share its interval over donors (``<share>_low``, ``<share>_high``). NaN where a feature has
+        no such block. With a single donor folds are drawn of cells, and there are no intervals.
 
     Raises
     ------
@@ -188,13 +190,11 @@ def _row(
         if kind not in (*there, "explained"):
             row |= {kind: np.nan, f"{kind}_low": np.nan, f"{kind}_high": np.nan}
             continue
-        found = donor_interval(
-            lambda weights, kind=kind: share(kind, weights), len(total), draws=400, seed=seed
-        )
+        found = donor_interval(partial(share, kind), len(total), draws=400, seed=seed)
         row |= {kind: found.value, f"{kind}_low": found.low, f"{kind}_high": found.high}
-    values = {kind: float(str(row[kind])) for kind in there}
-    best = max(values, key=lambda kind: values[kind])
-    row["carried_by"] = best if values[best] >= _LEAST_SHARE else "nothing"
+    values = [float(str(row[kind])) for kind in there]
+    best = int(np.argmax(values))
+    row["carried_by"] = there[best] if values[best] >= _LEAST_SHARE else "nothing"
     return row
 
 
