@@ -11,11 +11,12 @@ import sys
 import threading
 import time
 import traceback
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from napari_apollo.cells import CellStore
-from napari_apollo.errors import ApolloError, Cancelled
+from napari_apollo.errors import ApolloError, Cancelled, StorageFull
 from napari_apollo.progress import Progress, ShouldStop, Step, never, silent
 from napari_apollo.train.config import TrainConfig
 from napari_apollo.train.folder import RunFolder, RunStatus, now
@@ -62,7 +63,10 @@ class Reporter:
         with self._lock:
             self._status = self._status.model_copy(update={**values, "heartbeat": now()})
             if now_ or time.monotonic() - self._written >= _LOOK:
-                self._folder.write_status(self._status)
+                # A full disk ends a training where results are written, not where it shows life; and it
+                # must not hide the error that is being told.
+                with suppress(StorageFull):
+                    self._folder.write_status(self._status)
                 self._written = time.monotonic()
 
     def _beat(self) -> None:
