@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -110,6 +111,27 @@ def test_the_chain_runs_from_a_folder_to_an_overlay(chain: Path) -> None:
 )
 def test_info_says_what_a_path_holds(chain: Path, path: str, kind: str) -> None:
     assert result_of("info", path, cwd=chain)["kind"] == kind
+
+
+def test_info_of_a_model_tells_the_verdict_and_the_gap(chain: Path) -> None:
+    words = call("info", "s.run", cwd=chain).stdout
+    assert "chromatin: encoders miss" in words
+    assert re.search(r"CD8: \d+% shared, \d+% specific, \d+% unexplained", words)
+    model = result_of("info", "s.run/model", cwd=chain)
+    assert set(model["gap"]) == {"chromatin", "protein"}
+    assert set(model["verdict"]["parts"]) == {"chromatin", "gammaH2AX", "lamin", "CD3", "CD16", "CD4", "CD8"}
+    assert model["sizes"]["shared"] == 64
+
+
+def test_an_objective_is_tried_on_known_truth(tmp_path: Path) -> None:
+    settings = ("--set", "2", "--seeds", "1", "--cells", "400", "--epochs", "2", "--permutations", "1")
+    found = result_of("simulate", *settings, cwd=tmp_path)
+    assert (found["set"], found["objective"]) == ("2", "agreement")
+    assert {"goals", "median", "parts", "runs", "reached"} <= set(found)
+    outcome = call("simulate", "--set", "8", "--json", cwd=tmp_path)
+    assert outcome.exit_code == 2
+    assert "does not exist" in json.loads(outcome.stdout)["error"]["message"]
+    assert not list(tmp_path.iterdir())
 
 
 def test_info_of_an_image_names_its_channels(chain: Path) -> None:
