@@ -13,7 +13,8 @@ from qtpy.QtGui import QColor
 
 COLOURS = ("#4e9bf5", "#e8903a", "#51b06a", "#c66bd6", "#d95757", "#8d8d8d")
 _BINS = 60
-_HEIGHT = 110
+_HEIGHT = 116
+_AXIS = 42  # tick labels and the label below them
 
 
 class Plot(pg.PlotWidget):
@@ -39,6 +40,8 @@ class Plot(pg.PlotWidget):
             axis.enableAutoSIPrefix(False)
             if text:
                 axis.setLabel(text, color=ink.name())
+            if side == "bottom":
+                axis.setHeight(_AXIS)
 
     def wheelEvent(self, event: Any) -> None:
         """Let the page scroll."""
@@ -107,6 +110,7 @@ class CurvesPlot(Plot):
 
     def __init__(self, *, left: str, bottom: str = "Epoch") -> None:
         super().__init__(left=left, bottom=bottom, height=170)
+        self.getViewBox().setDefaultPadding(0.2)  # room for the legend above the curves
         self._legend = self.addLegend(offset=(-6, 6), labelTextSize="8pt")
         self._curves: dict[str, Any] = {}
         self.setToolTip(f"{left} after every epoch")

@@ -134,6 +134,8 @@ def estimate_training(
     counts = dataset.split.counts()
     held = dataset.split.test
     names = f"{len(held)} {dataset.split.by}s" if len(held) > 3 else ", ".join(held)
+    if dataset.split.by == "split":
+        names = "as the study says"
     return (
         f"{counts[TRAIN]} cells to learn from, {counts[VALIDATION]} to decide when to stop, {counts[TEST]} "
         f"held out for the test ({names}). On the {describe_device(device)}: {plan.in_words()}."
