@@ -27,6 +27,7 @@ def test_whatever_is_cut_off_the_end_only_unfinished_lines_are_lost(
     tmp_path_factory: pytest.TempPathFactory, entries: list[dict[str, object]], cut: int
 ) -> None:
     path = tmp_path_factory.mktemp("journal") / "a.jsonl"
+    path.touch()
     with Journal(path) as journal:
         for entry in entries:
             journal.append(entry)
@@ -46,13 +47,27 @@ def test_whatever_is_cut_off_the_end_only_unfinished_lines_are_lost(
 
 def test_a_journal_has_one_writer(tmp_path: Path) -> None:
     with Journal(tmp_path / "a.jsonl") as journal:
+        assert not (tmp_path / "a.jsonl").exists()  # nothing said, nothing left behind
+        late = Journal(tmp_path / "a.jsonl")
+        journal.append({"a": 0})
+        with pytest.raises(FileError, match="another window"):
+            late.append({"b": 0})
         with pytest.raises(FileError, match="another window"):
             Journal(tmp_path / "a.jsonl")
         journal.append({"a": 1})
-        assert read_journal(tmp_path / "a.jsonl") == [{"a": 1}]
+        assert read_journal(tmp_path / "a.jsonl") == [{"a": 0}, {"a": 1}]
     with pytest.raises(FileError, match="closed"):
         journal.append({"a": 2})
     Journal(tmp_path / "a.jsonl").close()
+
+
+def test_a_journal_that_others_began_meanwhile(tmp_path: Path) -> None:
+    late = Journal(tmp_path / "a.jsonl")
+    with Journal(tmp_path / "a.jsonl") as journal:
+        journal.append({"a": 1})
+    with pytest.raises(FileError, match="meanwhile"):
+        late.append({"b": 1})
+    assert read_journal(tmp_path / "a.jsonl") == [{"a": 1}]
 
 
 def test_damage_in_the_middle_is_named_and_nothing_is_changed(tmp_path: Path) -> None:

@@ -263,16 +263,16 @@ class Annotations:
         """What an action sets, as things stand now."""
         kind = entry["do"]
         if kind == "label":
-            return _Change(labels=dict.fromkeys(entry["cells"], entry["name"]))
+            return _Change(labels={cell: entry["name"] for cell in entry["cells"]})  # noqa: C420
         if kind == "exclude":
-            return _Change(excluded=dict.fromkeys(entry["cells"], entry["excluded"]))
+            return _Change(excluded={cell: entry["excluded"] for cell in entry["cells"]})  # noqa: C420
         name = entry["name"]
         if kind == "class":
             return _Change(classes={**self.classes, name: entry["colour"]})
         self._require(name)
         own = [cell for cell, label in self.labels.items() if label == name]
         if kind == "rename":
-            to = entry["to"]
+            to = str(entry["to"])
             classes = {to if old == name else old: colour for old, colour in self.classes.items()}
             return _Change(labels=dict.fromkeys(own, to), classes=classes)
         if kind == "remove":

@@ -25,9 +25,16 @@ class Journal:
     Parameters
     ----------
     path
-        The file; made, with its folder, where it is not there.
+        The file; made, with its folder, by the first entry where it is not there.
     head
         What the first line of a new journal says.
+
+    Attributes
+    ----------
+    entries : list of dict
+        All entries, the first line among them.
+    closed : bool
+        Whether it was closed.
 
     Raises
     ------
@@ -38,11 +45,59 @@ class Journal:
 
     def __init__(self, path: Path | str, head: Entry | None = None) -> None:
         self.path = Path(path)
+        self.entries: list[Entry] = []
+        self.closed = False
+        self._head = head
+        self._stream: IO[bytes] | None = None
+        if self.path.exists():
+            self._open()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def append(self, entry: Entry) -> None:
+        """Add an entry; it is on the disk when this returns.
+
+        Raises
+        ------
+        FileError
+            When the journal was closed, or another window began it meanwhile.
+        StorageFull
+            When no space is left; what was there before stays readable.
+        """
+        if self.closed:
+            raise FileError(self.path, "the journal was closed.", "Open it again.")
+        if self._stream is None:
+            self._begin()
+        head, self._head = self._head, None
+        if head is not None and not self.entries:
+            self.append(head)
+        line = json.dumps(entry, ensure_ascii=False, separators=(",", ":")).encode("utf-8") + b"\n"
+        with disk_full_named(self.path):
+            self._write(line)
+        self.entries.append(entry)
+
+    def close(self) -> None:
+        """Let others write."""
+        self.closed = True
+        stream, self._stream = self._stream, None
+        if stream is not None:
+            stream.close()
+
+    def _begin(self) -> None:
+        self._open()
+        if self.entries:
+            self.close()
+            raise FileError(self.path, "was begun by another window meanwhile.", "Open it again.")
+
+    def _open(self) -> None:
         with disk_full_named(self.path):
             self.path.parent.mkdir(parents=True, exist_ok=True)
             is_new = not self.path.exists()
-            stream = self.path.open("a+b")
-        self._stream: IO[bytes] | None = stream
+            self._stream = stream = self.path.open("a+b")
         try:
             _lock(stream, self.path)
             stream.seek(0)
@@ -52,50 +107,15 @@ class Journal:
                 stream.truncate(whole)
             elif content and not content.endswith(b"\n"):
                 self._write(b"\n")
-            if head is not None and not self.entries:
-                self.append(head)
             if is_new:
                 _sync_folder(self.path.parent)
         except BaseException:
             self.close()
             raise
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    @property
-    def closed(self) -> bool:
-        """Whether it was closed."""
-        return self._stream is None
-
-    def append(self, entry: Entry) -> None:
-        """Add an entry; it is on the disk when this returns.
-
-        Raises
-        ------
-        FileError
-            When the journal was closed.
-        StorageFull
-            When no space is left; what was there before stays readable.
-        """
-        line = json.dumps(entry, ensure_ascii=False, separators=(",", ":")).encode("utf-8") + b"\n"
-        with disk_full_named(self.path):
-            self._write(line)
-        self.entries.append(entry)
-
-    def close(self) -> None:
-        """Let others write."""
-        stream, self._stream = self._stream, None
-        if stream is not None:
-            stream.close()
-
     def _write(self, line: bytes) -> None:
+        assert self._stream is not None
         stream = self._stream
-        if stream is None:
-            raise FileError(self.path, "the journal was closed.", "Open it again.")
         start = stream.seek(0, os.SEEK_END)
         try:
             stream.write(line)

@@ -151,16 +151,21 @@ def show_column(viewer: Any, cells: CellLayer, column: Column, colormap: str = "
     napari.layers.Image
         Named like the column; NaN, that is transparent, where no cell is.
     """
-    levels = cells.looked_up(column.values.astype(np.float32), np.float32(np.nan))
+    values = column.values.astype(np.float32)
+    colours: Any = colormap
     low, high = number_range(column.values)
     if column.kind == "groups":
-        low, high = 0.0, float(max(1, len(column.groups) - 1))
+        values = np.where(values < 0, np.float32(np.nan), values)
+        low, high = -0.5, len(column.groups) - 0.5
+        colours = _palette(column)
+    levels = cells.looked_up(values, np.float32(np.nan))
     before = find_layers(viewer, role=FEATURE, image=cells.image)
     if before:
         layer = before[0]
         _set_levels(layer, levels)
-        layer.contrast_limits_range = (min(low, layer.contrast_limits_range[0]), max(high, low))
+        layer.contrast_limits_range = (low, high)
         layer.contrast_limits = (low, high)
+        layer.colormap = colours
         layer.name = column.name
         layer.visible = True
         return layer
@@ -173,7 +178,7 @@ def show_column(viewer: Any, cells: CellLayer, column: Column, colormap: str = "
         name=column.name,
     )
     layer = spec.add(viewer)
-    layer.colormap = colormap
+    layer.colormap = colours
     layer.blending = "translucent"
     layer.opacity = 0.75
     viewer.layers.move(viewer.layers.index(layer), viewer.layers.index(cells.layer))
@@ -222,6 +227,13 @@ def show_selected(viewer: Any, cells: CellLayer, chosen: NDArray[np.int64]) -> L
     layer.editable = False
     viewer.layers.selection = kept
     return layer
+
+
+def _palette(column: Column) -> Any:
+    from napari.utils.colormaps import Colormap
+
+    steps = np.linspace(0, 1, len(column.groups) + 1)
+    return Colormap(list(column.palette), name="apollo groups", controls=steps, interpolation="zero")
 
 
 def _set_levels(layer: Any, levels: list[da.Array]) -> None:

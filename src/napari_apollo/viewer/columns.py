@@ -46,12 +46,22 @@ class Column:
         (cell,) float64, NaN where not known; for groups the number of the group, -1 for none.
     groups
         Names of the groups.
+    colours
+        Colours of the groups, ``#rrggbb``; ``GROUP_COLOURS`` in turn where not given.
     """
 
     name: str
     kind: Kind
     values: NDArray[np.float64]
     groups: tuple[str, ...] = ()
+    colours: tuple[str, ...] = ()
+
+    @property
+    def palette(self) -> tuple[str, ...]:
+        """Colour of each group."""
+        return self.colours or tuple(
+            GROUP_COLOURS[number % len(GROUP_COLOURS)] for number in range(len(self.groups))
+        )
 
 
 class CellColumns:
@@ -192,11 +202,10 @@ def colours_of(column: Column) -> tuple[NDArray[np.uint8], list[tuple[str, str]]
     values = column.values
     nothing = _rgb(_NOTHING)
     if column.kind == "groups":
-        palette = np.array([_rgb(GROUP_COLOURS[k % len(GROUP_COLOURS)]) for k in range(len(column.groups))])
+        palette = np.array([_rgb(colour) for colour in column.palette], np.uint8)
         table = np.vstack([palette.reshape(-1, 3), nothing]).astype(np.uint8)
         legend = [
-            (name or "(none)", GROUP_COLOURS[number % len(GROUP_COLOURS)])
-            for number, name in enumerate(column.groups)
+            (name or "(none)", colour) for name, colour in zip(column.groups, column.palette, strict=True)
         ]
         return table[values.astype(np.int64)], legend
     low, high = number_range(values)

@@ -136,7 +136,7 @@ def images_of(told: Mapping[str, Mapping[str, Any]]) -> dict[str, NDArray[np.flo
     found = {}
     for name, image in told.items():
         pixels = np.frombuffer(base64.b64decode(image["pixels"]), np.uint8)
-        found[name] = pixels.reshape(image["size"], -1).astype(np.float32) / 255
+        found[name] = pixels.reshape(image["size"], -1).astype(np.float32) / np.float32(255)
     return found
 
 

@@ -1,0 +1,433 @@
+"""The annotation tool: a gallery of cells, classes by number keys, suggestions, counts, other people."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+from qtpy.QtCore import Qt, QTimer
+from qtpy.QtGui import QColor, QKeySequence
+from qtpy.QtWidgets import QCheckBox, QComboBox, QFileDialog, QLabel, QShortcut, QSizePolicy
+
+from napari_apollo.annotate import Suggestions, annotation_folder, annotators_of
+from napari_apollo.cells import CellStore
+from napari_apollo.viewer.adopting import adopt
+from napari_apollo.viewer.annotating import AnnotationSession, default_annotator, suggestions_in_words
+from napari_apollo.viewer.cellmaps import show_column
+from napari_apollo.viewer.choosing import NameBox
+from napari_apollo.viewer.crops import CropPainter
+from napari_apollo.viewer.gallery import SIDES, GalleryView, Marks
+from napari_apollo.viewer.linking import link_selection
+from napari_apollo.viewer.parts import Fold, button, column, note, row, say, small_button
+from napari_apollo.viewer.sorting import SHOWN, TABLE_ORDER, UNCERTAIN, orders
+from napari_apollo.viewer.tables_shown import fill_table, plain_table
+from napari_apollo.viewer.tool import Tool
+from napari_apollo.viewer.widgets.classes import ClassTable
+
+_QUIET = 900  # milliseconds after the last action until suggestions are made anew
+_EVERY_STAIN = "All stains"
+
+
+class AnnotateTool(Tool):
+    """Give cells classes."""
+
+    job_keys: ClassVar[tuple[str, ...]] = ("suggest", "write annotations")
+
+    def build(self) -> None:
+        """Add the parts."""
+        self.annotation: AnnotationSession | None = None
+        self._closers: list[Callable[[], None]] = []
+        self.destroyed.connect(partial(_close_all, self._closers))
+        self.link = link_selection(self.viewer)
+        self.missing = note(
+            "Cut cells first, in the tool Segment and crop, or drop a cell store on the window."
+        )
+        self._build_people()
+        self._build_gallery()
+        self._build_suggestions()
+        self.counts = plain_table("Annotated cells by class and donor")
+        self.people = plain_table("Cells that two people both annotated, and how far they agree")
+        self.kappa = note("Cohen's kappa: 1 is full agreement, 0 is chance.")
+        self.csv = button("Export CSV", "Every cell with what everybody said", self._ask_csv, name="save")
+        self.store_button = button(
+            "Into the store",
+            "Write everybody's classes into the table of the store; excluded cells fail the quality check",
+            self.write, name="check",
+        )  # fmt: skip
+        self.add(
+            self.missing,
+            row(self._annotator_label, self.annotator, stretch=1),
+            self.classes,
+            self.tools,
+            row(self.shown, self.stains),
+            row(self.order, self.rising, stretch=0),
+            self.gallery,
+            self.caption,
+            row(self.suggest_button, self.accept_button),
+            self.automatic,
+            self.quality,
+            Fold("Counts", self.counts),
+            Fold("Agreement of annotators", column(self.people, self.kappa)),
+            row(self.csv, self.store_button),
+        )
+        for keys, call in (("Ctrl+Z", self.undo), ("Ctrl+Y", self.redo), ("Ctrl+Shift+Z", self.redo)):
+            shortcut = QShortcut(QKeySequence(keys), self)
+            shortcut.setContext(Qt.ShortcutContext.WidgetWithChildrenShortcut)
+            shortcut.activated.connect(call)
+        self.follow(self.session.store_changed, self._store_changed)
+        self.follow(self.session.selection_changed, self._selection_changed)
+        self.follow(self.viewer.layers.events.inserted, self._layers_changed)
+        adopt(self.session, self.viewer.layers)
+        self._store_changed(self.session.store)
+
+    def _build_people(self) -> None:
+        self.annotator = QComboBox()
+        self.annotator.setEditable(True)
+        self.annotator.setInsertPolicy(QComboBox.InsertPolicy.NoInsert)
+        self.annotator.setToolTip(
+            "Who annotates. Everybody has a journal of their own, saved with every action."
+        )
+        self.annotator.setAccessibleName("Annotator")
+        self.annotator.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+        self.annotator.activated.connect(lambda _: self._annotator_entered())
+        line = self.annotator.lineEdit()
+        if line is not None:
+            line.editingFinished.connect(self._annotator_entered)
+        self._annotator_label = QLabel("Annotator")
+        self._annotator_label.setBuddy(self.annotator)
+        self.classes = ClassTable(self.act)
+        self.classes.asked.connect(self.label)
+        self.undo_button = small_button("undo", "Undo (Ctrl+Z)", self.undo)
+        self.redo_button = small_button("redo", "Redo (Ctrl+Y)", self.redo)
+        self.exclude_button = small_button(
+            "exclude", "Exclude the selected cells, or take them in again (X)", self.exclude
+        )
+        self.none_button = small_button(
+            "delete", "Take the class of the selected cells away (0)", lambda: self.label("")
+        )
+        self.lasso = small_button(
+            "lasso", "Select cells on the image by drawing around them", self._lasso, checkable=True
+        )
+        self.paint = small_button("eye", "Paint the cells of the image by class", self.paint_classes)
+        self.tools = row(
+            self.undo_button,
+            self.redo_button,
+            self.none_button,
+            self.exclude_button,
+            self.lasso,
+            self.paint,
+            None,
+        )
+
+    def _build_gallery(self) -> None:
+        self.shown = QComboBox()
+        self.shown.setToolTip("Which cells are shown")
+        self.shown.setAccessibleName("Shown")
+        for name, words in SHOWN.items():
+            self.shown.addItem(words, name)
+        self.shown.activated.connect(lambda _: self.refresh())
+        self.stains = QComboBox()
+        self.stains.setToolTip("Stains that the pictures show")
+        self.stains.setAccessibleName("Stains")
+        self.stains.activated.connect(lambda _: self._paint_anew())
+        self.order = NameBox("Order", "Order of the cells")
+        self.order.chosen.connect(lambda _: self.refresh())
+        self.rising = small_button("up", "Small values first", self.refresh, checkable=True)
+        self.gallery = GalleryView()
+        self.gallery.setMinimumHeight(300)
+        self.gallery.chosen.connect(self._gallery_chosen)
+        self.gallery.key_named.connect(self._key)
+        self.gallery.exclude_asked.connect(self.exclude)
+        self.gallery.resize_pictures(SIDES[1])
+        self.caption = note()
+
+    def _build_suggestions(self) -> None:
+        self.suggest_button = button(
+            "Suggest", "Learn from the annotated cells and mark what the others may be", self.suggest,
+            main=True, name="suggest",
+        )  # fmt: skip
+        self.accept_button = button(
+            "Accept for selected",
+            "Give the selected cells without a class the suggested one",
+            self.accept,
+            name="check",
+        )
+        self.automatic = QCheckBox("Learn as I annotate")
+        self.automatic.setToolTip("Make suggestions anew shortly after every action")
+        self.quality = note()
+        self._quiet = QTimer(self)
+        self._quiet.setSingleShot(True)
+        self._quiet.setInterval(_QUIET)
+        self._quiet.timeout.connect(self.suggest)
+        self.automatic.toggled.connect(lambda on: self._quiet.start() if on else self._quiet.stop())
+
+    # --- what people do -----------------------------------------------------------------------
+
+    def annotate_as(self, name: str) -> None:
+        """Annotate as another person, or as the same one anew."""
+        self._close()
+        store = self.session.store
+        if store is None or not name.strip():
+            self._show()
+            return
+        self.annotation = self.attempt("Opening the annotations", lambda: AnnotationSession(store, name))
+        if self.annotation is not None:
+            self._closers.append(self.annotation.close)
+            self._closers.append(self.annotation.annotations.listen(self._annotated))
+            known = annotators_of(store)
+            self.annotator.clear()
+            self.annotator.addItems(list(dict.fromkeys([*known, name])))
+            self.annotator.setCurrentText(name)
+        self._offer_orders()
+        self._show()
+        self.refresh()
+
+    def label(self, name: str) -> None:
+        """Give the selected cells a class; an empty name takes theirs away."""
+        annotation, cells = self.annotation, self.session.selection
+        if annotation is None:
+            return
+        if not len(cells):
+            self.say("Select cells first: in the gallery, in the image, or in Explore.", "problem")
+            return
+        self.act("Annotating", lambda: annotation.label(cells, name))
+        self._advance()
+
+    def exclude(self) -> None:
+        """Exclude the selected cells, or take them in again."""
+        annotation, cells = self.annotation, self.session.selection
+        if annotation is not None and len(cells):
+            self.act("Excluding", lambda: annotation.exclude(cells))
+            self._advance()
+
+    def undo(self) -> None:
+        """Take the last action back."""
+        if self.annotation is not None:
+            self.act("Undoing", self.annotation.annotations.undo)
+
+    def redo(self) -> None:
+        """Do again what was taken back."""
+        if self.annotation is not None:
+            self.act("Redoing", self.annotation.annotations.redo)
+
+    def act(self, doing: str, action: Callable[[], object]) -> object:
+        """Do something; what goes wrong is told."""
+        return self.attempt(doing, action)
+
+    def suggest(self) -> None:
+        """Learn from the annotated cells beside the window."""
+        annotation = self.annotation
+        if annotation is None:
+            return
+        self._quiet.stop()
+        if len(set(annotation.annotations.labels.values())) < 2:
+            say(self.quality, "Annotate cells of two classes at least; then the others are suggested.")
+            return
+
+        def call(progress: Any, should_stop: Any) -> Suggestions:
+            return annotation.suggest(progress=progress, should_stop=should_stop)
+
+        self.run("Suggesting classes", call, key="suggest", then=partial(self._suggested, annotation))
+
+    def accept(self) -> None:
+        """Give the selected cells without a class the suggested one."""
+        annotation = self.annotation
+        if annotation is not None:
+            self.act("Accepting suggestions", lambda: annotation.accept(self.session.selection))
+
+    def paint_classes(self) -> None:
+        """Paint the cells of the image by class."""
+        if self.annotation is None or not self.annotation.annotations.classes:
+            return
+        if not self.link.cells:
+            self.say("Open the image with its cells first: drop the study, or show an overlay.", "problem")
+        for cells in self.link.cells:
+            show_column(self.viewer, cells, self.annotation.column)
+
+    def write(self) -> None:
+        """Write everybody's annotations into the table of the store."""
+        annotation = self.annotation
+        if annotation is None:
+            return
+        selection = self.session.selection.copy()
+
+        def written(path: Path) -> None:
+            self.session.store = CellStore.open(path)
+            self.session.selection = selection
+            self.say("The classes are in the table of the cell store.", "good")
+
+        def call(progress: Any, should_stop: Any) -> Path:
+            return annotation.write(progress=progress, should_stop=should_stop)
+
+        self.run("Writing annotations", call, key="write annotations", then=written)
+
+    def export(self, path: Path | str) -> None:
+        """Write everybody's annotations as CSV."""
+        annotation = self.annotation
+        if annotation is not None and self.act("Exporting", lambda: annotation.export(path)) is not None:
+            self.say(f"Written: {path}", "good")
+
+    def refresh(self) -> None:
+        """Choose and order the cells anew."""
+        annotation = self.annotation
+        if annotation is None:
+            self.gallery.cells.show_cells(np.zeros(0, np.int64))
+            say(self.caption, "")
+            return
+        order = self.order.name or TABLE_ORDER
+        cells = annotation.shown(
+            self.shown.currentData(), order, rising=self.rising.isChecked(), selection=self.session.selection
+        )
+        self.rising.setEnabled(order in annotation.columns.numbers)
+        self.gallery.cells.show_cells(cells)
+        self.gallery.choose(self.session.selection, scroll=False)
+        self._describe()
+
+    # --- how it is shown ------------------------------------------------------------------------
+
+    def themed(self, dark: bool) -> None:
+        """Colour the gallery."""
+        self.gallery.delegate.chosen = QColor("#ffffff" if dark else "#1f4fd8")
+        self.gallery.delegate.empty = QColor("#5a6068" if dark else "#b8bec6")
+
+    def _show(self) -> None:
+        """Show what stands."""
+        annotation = self.annotation
+        self.classes.show_session(annotation)
+        ready = annotation is not None
+        self.missing.setVisible(self.session.store is None)
+        for each in (
+            self.none_button, self.exclude_button, self.lasso, self.paint, self.suggest_button,
+            self.accept_button, self.csv, self.store_button, self.shown, self.order, self.stains,
+        ):  # fmt: skip
+            each.setEnabled(ready)
+        self.annotator.setEnabled(self.session.store is not None)
+        self.undo_button.setEnabled(annotation is not None and annotation.annotations.can_undo)
+        self.redo_button.setEnabled(annotation is not None and annotation.annotations.can_redo)
+        if annotation is None:
+            return
+        self.accept_button.setEnabled(annotation.suggestions is not None)
+        self.gallery.mark(
+            Marks(
+                list(annotation.annotations.classes.values()),
+                annotation.codes, annotation.suggested, annotation.excluded,
+            )
+        )  # fmt: skip
+        fill_table(self.counts, annotation.counts().reset_index())
+        agreement = self.attempt("Comparing annotators", annotation.agreement)
+        if agreement is not None:
+            fill_table(self.people, agreement)
+
+    def _describe(self) -> None:
+        shown, chosen = len(self.gallery.cells.cells), len(self.session.selection)
+        say(self.caption, f"{shown} cells shown" + (f", {chosen} selected" if chosen else ""))
+
+    def _annotated(self) -> None:
+        self._show()
+        if self.automatic.isChecked():
+            self._quiet.start()
+
+    def _suggested(self, annotation: AnnotationSession, found: Suggestions) -> None:
+        if annotation is not self.annotation:
+            return
+        annotation.use(found)
+        say(self.quality, suggestions_in_words(found))
+        self._offer_orders()
+        self._show()
+        if self.order.name == UNCERTAIN and not self.automatic.isChecked():
+            self.refresh()
+
+    def _offer_orders(self) -> None:
+        annotation = self.annotation
+        names = [TABLE_ORDER] if annotation is None else orders(annotation.columns, annotation.suggestions)
+        self.order.offer(names, TABLE_ORDER)
+
+    def _advance(self) -> None:
+        """After one cell was named, the next one is chosen."""
+        cells = self.session.selection
+        position = self.gallery.cells.row_of(int(cells[0])) if len(cells) == 1 else None
+        if position is not None and self.gallery.hasFocus():
+            self.gallery.go_to(position + 1)
+
+    def _key(self, key: int) -> None:
+        annotation = self.annotation
+        if annotation is not None:
+            name = self.attempt("Annotating", lambda: annotation.class_of_key(key))
+            if name is not None:
+                self.label(name)
+
+    def _lasso(self) -> None:
+        if self.link.lasso(self.lasso.isChecked()) is None and self.lasso.isChecked():
+            self.lasso.setChecked(False)
+            self.say("Open the image with its cells first: drop the study, or show an overlay.", "problem")
+
+    def _gallery_chosen(self, cells: np.ndarray) -> None:
+        self.session.selection = cells
+
+    def _selection_changed(self, selection: np.ndarray) -> None:
+        if not np.array_equal(np.sort(self.gallery.chosen_cells), selection):
+            if self.shown.currentData() == "selected":
+                self.refresh()
+            else:
+                self.gallery.choose(selection)
+        self._describe()
+
+    def _store_changed(self, store: CellStore | None) -> None:
+        self.stains.clear()
+        if store is not None:
+            every = dict.fromkeys(stain for panel in store.panels.values() for stain in panel.stains)
+            self.stains.addItems([_EVERY_STAIN, *every])
+            known = annotators_of(store)
+        self._paint_anew()
+        name = self.annotator.currentText().strip() or default_annotator()
+        if store is not None:
+            self.annotator.clear()
+            self.annotator.addItems(list(dict.fromkeys([*known, name])))
+            self.annotator.setToolTip(
+                "Who annotates. Everybody has a journal of their own, saved with every action, in "
+                f"{annotation_folder(store).name}."
+            )
+        self.annotate_as(name)
+
+    def _paint_anew(self) -> None:
+        store = self.session.store
+        if store is None:
+            self.gallery.cells.use(None, np.zeros(0, object))
+            return
+        stain = self.stains.currentText()
+        painter = CropPainter(store, () if stain in ("", _EVERY_STAIN) else (stain,))
+        self.gallery.cells.use(painter, store.obs["cell_id"].to_numpy())
+        self.gallery.resize_pictures(self.gallery.delegate.side)
+
+    def _annotator_entered(self) -> None:
+        name = self.annotator.currentText().strip()
+        known = "" if self.annotation is None else self.annotation.annotations.annotator
+        if name and name != known:
+            self.annotate_as(name)
+
+    def _ask_csv(self) -> None:
+        store = self.session.store
+        if store is None:
+            return
+        stem = annotation_folder(store).name
+        start = str(store.path.with_name(f"{stem}.csv"))
+        chosen, _ = QFileDialog.getSaveFileName(self, "Export annotations", start, "Table (*.csv)")
+        if chosen:
+            self.export(chosen if chosen.endswith(".csv") else f"{chosen}.csv")
+
+    def _close(self) -> None:
+        self.session.jobs.cancel("suggest")
+        self.annotation = None
+        say(self.quality, "")
+        _close_all(self._closers)
+
+    def _layers_changed(self, event: object = None) -> None:
+        adopt(self.session, self.viewer.layers)
+
+
+def _close_all(closers: list[Callable[[], None]], *_: object) -> None:
+    while closers:
+        closers.pop()()
