@@ -153,9 +153,7 @@ def test_stacks_have_the_published_values(stack):
             "hc_ec_ratio_3d": dense / (1 - dense),
             "nuclear_mean_int": dna.mean(),
             "nuclear_std_int": dna.std(),
-            **{
-                f"rdp_{k}": np.interp(k / 9, np.linspace(0, 1, len(profile)), profile) for k in range(10)
-            },
+            **{f"rdp_{k}": np.interp(k / 9, np.linspace(0, 1, len(profile)), profile) for k in range(10)},
             "gh2ax_foci_count": published_foci(inside.any(axis=0), image[2].max(axis=0)),
         }
         grown = inside

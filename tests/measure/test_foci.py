@@ -66,6 +66,40 @@ def test_finds_simulated_foci(snr, texture, count):
     assert abs(found - true) <= max(1, 0.05 * true)
 
 
+@pytest.mark.parametrize(("snr", "texture"), [(3, 0), (6, 1)])
+@pytest.mark.parametrize(("radius", "count"), [(15, 12), (20, 30), (25, 30)])
+def test_counts_crowded_foci_that_can_be_told_apart(snr, texture, radius, count):
+    rng = np.random.default_rng(11)
+    right = found = true = 0
+    for _ in range(12):
+        image, mask, places = nucleus_with_foci(rng, count, snr, radius, texture=texture)
+        foci = foci_in(image, mask)
+        right, found, true = right + matches(foci, places), found + len(foci), true + len(places)
+    assert 2 * right / (found + true) >= 0.95
+    assert abs(found - true) <= 0.05 * true
+
+
+def test_crowding_warns_of_foci_that_cannot_be_told_apart():
+    """Of foci at random places as many are lost as crowding says, or more; it is low where few are lost."""
+    rng = np.random.default_rng(3)
+    crowding, lost = [], []
+    for count, radius in ((4, 30), (12, 30), (30, 30), (30, 20)):
+        counts, shares = [], []
+        for _ in range(8):
+            image, mask, places = nucleus_with_foci(rng, count, 8, radius, apart=0.0)
+            row = measure_field(image[None], mask.astype(int), None, ["gammaH2AX"], config=FOCI).iloc[0]
+            counts.append(1 - row["nucleus_foci_count_gammaH2AX"] / len(places))
+            shares.append(row["nucleus_foci_crowding_gammaH2AX"])
+            known = row["nucleus_foci_count_gammaH2AX"] * np.pi * 2.6**2 / mask.sum()
+            assert row["nucleus_foci_crowding_gammaH2AX"] == pytest.approx(known)
+        crowding.append(np.mean(shares))
+        lost.append(np.mean(counts))
+    assert crowding[0] < 0.05
+    assert abs(lost[0]) < 0.05
+    assert all(loss >= 0.4 * share for share, loss in zip(crowding[1:], lost[1:], strict=True))
+    assert np.all(np.diff(crowding) > 0)
+
+
 @pytest.mark.parametrize("texture", [0, 1])
 def test_finds_next_to_nothing_where_there_is_nothing(texture):
     rng = np.random.default_rng(3)

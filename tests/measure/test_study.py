@@ -1,4 +1,4 @@
-"""Measuring fields straight from their files: the same values as in memory, bounded memory, other processes."""
+"""Fields measured straight from their files: the values of those in memory, bounded memory, a cluster."""
 
 from __future__ import annotations
 
@@ -69,9 +69,12 @@ def test_equals_the_fields_in_memory(files):
     assert record["measure_version"] >= 2
     assert record["pixel_size_um"] == 0.5
     assert json.loads(record["parameters"])["expand_px"] == 3
-    assert record["missing"]["the cell's panel does not have this stain"] == np.isnan(
-        table[table.obs["field"] == "b"].X[:, ["gammaH2AX" in s for s in table.var["stain"]]]
-    ).sum()
+    assert (
+        record["missing"]["the cell's panel does not have this stain"]
+        == np.isnan(
+            table[table.obs["field"] == "b"].X[:, ["gammaH2AX" in s for s in table.var["stain"]]]
+        ).sum()
+    )
     assert table.var.at["nucleus_area", "unit"] == "µm²"
 
 
@@ -126,7 +129,9 @@ def test_whatever_is_wrong_is_told_before_any_work(files, tmp_path):
 
 def test_stopping_writes_nothing(files, tmp_path):
     with pytest.raises(Cancelled):
-        measure_study(files[0], MeasureConfig(families=FEW), output=tmp_path / "t.csv", should_stop=lambda: True)
+        measure_study(
+            files[0], MeasureConfig(families=FEW), output=tmp_path / "t.csv", should_stop=lambda: True
+        )
     assert not (tmp_path / "t.csv").exists()
 
 

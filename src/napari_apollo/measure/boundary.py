@@ -102,7 +102,7 @@ def _outlines(cells, code, out, why):  # type: ignore[no-untyped-def]
 def _describe(bends, weight, out, why):  # type: ignore[no-untyped-def]
     length = weight.sum()
     circle = 2.0 * np.pi / length
-    # Where the outline is straight, rounding must not decide between convex and concave, nor between equal peaks.
+    # Rounding must decide neither what a straight part of the outline is, nor between equal peaks.
     step = 1e-9 * circle
     bends = np.round(bends / step) * step
     mean = (bends * weight).sum() / length

@@ -20,8 +20,8 @@ def count_foci(region, light):  # type: ignore[no-untyped-def]
     """Number of foci of a nucleus.
 
     Intensities are brought to whole grey levels 0 to 255 between the nucleus's least and greatest. What
-    is above their mean by more than 2.5 standard deviations is split by a watershed that starts from local maxima
-    (3 x 3 pixels); pieces of less than 4 pixels do not count, neither before nor after.
+    is above their mean by more than 2.5 standard deviations is split by a watershed that starts from local
+    maxima (3 x 3 pixels); pieces of less than 4 pixels do not count, neither before nor after.
 
     Parameters
     ----------
@@ -109,7 +109,7 @@ def _mark_maxima(grey):  # type: ignore[no-untyped-def]
 
 @kernel
 def _flood(grey, lit, marks):  # type: ignore[no-untyped-def]
-    """Pixels that each mark gets when the lit ones are taken from the brightest down, first come first served."""
+    """Pixels that each mark gets when lit ones are taken from the brightest down, first come first served."""
     sizes = np.zeros(marks.max() + 1, np.int64)
     queue = [(np.int64(0), np.int64(0), np.int64(0), np.int64(0))]
     queue.clear()

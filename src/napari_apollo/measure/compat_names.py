@@ -179,8 +179,8 @@ def foci_feature(name: str) -> Feature:
     """Definition of the published number of foci."""
     return Feature(
         name,
-        "pieces of at least 4 px of what lies above mean + 2.5 sd of the nucleus's grey levels, split by watershed "
-        "from local maxima",
+        "pieces of at least 4 px of what lies above mean + 2.5 sd of the nucleus's grey levels, split by a "
+        "watershed from local maxima",
         source="APOLLO study",
         missing="no nucleus, or constant intensity",
     )

@@ -1,8 +1,8 @@
-"""Features of stacks under the names and by the definitions of the APOLLO study; in voxels, whatever their size.
+"""Features of stacks under the names and by the definitions of the APOLLO study, in voxels of whatever size.
 
-Written from the published definitions. Where these differ from the default ones: dense chromatin lies strictly
-above its threshold, hulls are counted in voxels, axes take no notice of the voxel's sides, and the radial profile
-starts with the empty mask that the last erosion leaves, so that ``rdp_0`` is 0.
+Written from the published definitions. Where these differ from the default ones: dense chromatin lies
+strictly above its threshold, hulls are counted in voxels, axes take no notice of the voxel's sides, and the
+radial profile starts with the empty mask that the last erosion leaves, so that ``rdp_0`` is 0.
 """
 
 from __future__ import annotations
@@ -48,8 +48,8 @@ _CHROMATIN = {
     "nuclear_mean_int": "mean of the DNA",
     "nuclear_std_int": "standard deviation of the DNA",
     **{
-        f"rdp_{k}": f"point {k + 1} of 10 of the DNA's share in masks eroded again and again by a cross of 1 voxel in "
-        "z, 5 in y and x, from the empty mask outwards, linear between"
+        f"rdp_{k}": f"point {k + 1} of 10 of the DNA's share in masks eroded again and again by a cross of 1 "
+        "voxel in z, 5 in y and x, from the empty mask outwards, linear between"
         for k in range(POINTS)
     },
 }
@@ -127,9 +127,7 @@ def measure_compat_nucleus(
 def _column(name: str, text: str, stain: str = "", statistic: str = "") -> Column:
     is_light = name.startswith("nuclear_") and name.endswith("_int")
     is_light |= bool(statistic) and statistic not in ("kurtosis", "skewness")
-    feature = Feature(
-        name, text, 0, INTENSITY if is_light else "", _SOURCE, "not defined for this nucleus"
-    )
+    feature = Feature(name, text, 0, INTENSITY if is_light else "", _SOURCE, "not defined for this nucleus")
     return Column("compat", feature, "nucleus", (stain,) if stain else (), name)
 
 
@@ -198,6 +196,4 @@ def _ten(description: str, voxels: NDArray[np.float64]) -> dict[str, float]:
     values = np.full(10, np.nan)
     ten_statistics(ascending(np.ascontiguousarray(voxels)), len(voxels), values, np.zeros(10, np.uint8))
     order: Sequence[int] = (0, 1, 2, 3, 4, 5, 7, 6, 9, 8)
-    return {
-        f"{name}_{description}_int": float(values[at]) for name, at in zip(PROTEIN, order, strict=True)
-    }
+    return {f"{name}_{description}_int": float(values[at]) for name, at in zip(PROTEIN, order, strict=True)}

@@ -59,6 +59,14 @@ FEATURES = (
         "share of foci whose peak lies where the DNA stain is at or above mean + alpha sd of the nucleus",
         missing=f"{_NO_FOCI}, no DNA stain, or a constant one",
     ),
+    Feature(
+        "foci_crowding",
+        "foci_count x π (2 sigma)² / area of the nucleus, sigma being foci_sigma_px: the share of "
+        "the nucleus in which a further focus would melt into a known one. Of foci at random places half "
+        "that share or more is hidden: above 0.1 the count may be too low by more than 5 %",
+        source="Sparrow's limit, 2 sigma for Gaussians",
+        missing=_NONE,
+    ),
 )
 
 
@@ -95,7 +103,12 @@ def _measure(cells: Cells, context: Context) -> tuple[Values, Why]:
     return values, why
 
 
-FAMILY = Family("foci", "Foci in the nucleus, such as those of gammaH2AX and 53BP1.", _columns, _measure)
+FAMILY = Family(
+    "foci",
+    "Foci in the nucleus, such as those of gammaH2AX and 53BP1. [How well they are found](foci.md).",
+    _columns,
+    _measure,
+)
 
 _NO_REGION = int(Reason.NO_REGION)
 _TOO_SMALL = int(Reason.TOO_SMALL)
@@ -147,9 +160,10 @@ def _foci(cells, channel, dna, alpha, sigma, significance, out, why):  # type: i
         )
         areas, light = focus_areas(place, heights, background, image, region, sigma)
         _sums(areas, light, len(values), values.sum(), out[i], why[i])
+        out[i, 13] = len(place) * np.pi * (2.0 * sigma) ** 2 / len(values)
         if len(place) == 0:
             why[i, 3:5] = _NONE_FOUND
-            why[i, 6:] = _NONE_FOUND
+            why[i, 6:13] = _NONE_FOUND
             continue
         out[i, 7], out[i, 8] = heights.mean(), heights.max()
         depth = depth_of(padded(cells.mask[start:stop], cells.height[i], cells.width[i], NUCLEUS))

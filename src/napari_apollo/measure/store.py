@@ -17,10 +17,11 @@ from napari_apollo.measure.engine import Measured, columns_of, families_of, meas
 from napari_apollo.measure.field import neighbours_of
 from napari_apollo.measure.gather import gather_crops
 from napari_apollo.measure.reasons import Reason
-from napari_apollo.measure.registry import Column, Context, Values, Why, blank, white_of
+from napari_apollo.measure.registry import Context, Values, Why, blank, white_of
 from napari_apollo.measure.table import describe, record_of, with_columns
 from napari_apollo.progress import Progress, ShouldStop, Step, never, silent
 from napari_apollo.tasks import map_tasks
+
 
 def measure(
     store: CellStore | Path | str,

@@ -64,8 +64,8 @@ def measure_study(
     -------
     anndata.AnnData
         One row a nucleus, like the table of a cell store: obs with ``cell_id``, ``field``, ``image``,
-        ``panel``, ``donor``, ``condition``, ``label``, ``y`` and ``x`` (pixels); features as float32 in ``X``;
-        ``var`` and ``uns["measure"]`` as in ``measure``.
+        ``panel``, ``donor``, ``condition``, ``label``, ``y`` and ``x`` (pixels); features as float32 in
+        ``X``; ``var`` and ``uns["measure"]`` as in ``measure``.
 
     Raises
     ------
@@ -175,7 +175,9 @@ def _check(study: Study) -> list[float | None]:
     return sizes
 
 
-def _measured(study: Study, config: MeasureConfig, progress: Progress, should_stop: ShouldStop) -> Iterator[MeasuredField]:
+def _measured(
+    study: Study, config: MeasureConfig, progress: Progress, should_stop: ShouldStop
+) -> Iterator[MeasuredField]:
     if config.scheduler is None:
         for field in study:
             stop_if_asked(should_stop)
