@@ -17,13 +17,14 @@ from typing import Annotated, Any
 import typer
 
 SCREEN = (1366, 740)
+SHOWN = ("DAPI", "CD4")
 
 
 def main(
     output: Annotated[Path, typer.Option(help="Folder that gets the pictures.")] = Path("docs/images/tools"),
     themes: Annotated[str, typer.Option(help="Themes, separated by commas.")] = "dark,light",
-    latent_epochs: Annotated[int, typer.Option(help="Epochs of the first step.")] = 10,
-    encoder_epochs: Annotated[int, typer.Option(help="Epochs of the second step.")] = 25,
+    preset: Annotated[str, typer.Option(help="Preset of the training.")] = "agreement",
+    epochs: Annotated[int, typer.Option(help="Epochs of each step; 0 takes the preset's.")] = 0,
     scale: Annotated[float, typer.Option(help="Scaling of the screen, such as 1.25.")] = 1.0,
 ) -> None:
     """Drive the window as a person would, and take its picture at every step."""
@@ -33,22 +34,23 @@ def main(
     output.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)
-        Story(output, themes.split(","), latent_epochs, encoder_epochs, scale).tell()
+        Story(output, themes.split(","), preset, epochs, scale).tell()
 
 
 class Story:
     """One person, one sample, one window."""
 
-    def __init__(self, output: Path, themes: list[str], latent: int, encoder: int, scale: float) -> None:
+    def __init__(self, output: Path, themes: list[str], preset: str, epochs: int, scale: float) -> None:
         import napari
 
         from napari_apollo.viewer import session_of
 
         self.output, self.themes = output, themes
-        self.epochs = (latent, encoder)
+        self.preset, self.epochs = preset, epochs
         self.viewer = napari.Viewer(show=True)
         self.viewer.window.resize(int(SCREEN[0] / scale), int(SCREEN[1] / scale))
         self.session = session_of(self.viewer)
+        self.session.folder = Path("apollo")  # relative: the pictures name no place of this machine
 
     def tell(self) -> None:
         """Every step."""
@@ -71,7 +73,7 @@ class Story:
         """Segment, correct, crop."""
         tool = self.dock("Segment and crop")
         self.click(tool, "Show")
-        self.viewer.camera.zoom *= 2.5
+        self.viewer.scene.camera.zoom *= 2.5
         self.click(tool, "Preview in view")
         self.wait()
         self.picture("preview")
@@ -81,8 +83,10 @@ class Story:
         self.click(tool, "Correct the field shown")
         layer = tool.correct.layer
         rows, columns = (layer.data > 0).nonzero()
-        self.viewer.camera.center = tuple(layer.data_to_world((float(rows.mean()), float(columns.mean()))))
-        self.viewer.camera.zoom *= 2.4
+        self.viewer.scene.camera.center = tuple(
+            layer.data_to_world((float(rows.mean()), float(columns.mean())))
+        )
+        self.viewer.scene.camera.zoom *= 2.4
         numbers = sorted(set(layer.data[layer.data > 0].tolist()))
         for number in numbers[20:23]:
             tool.correct.pick_at(number, add=True)
@@ -102,29 +106,38 @@ class Story:
         """Train and watch."""
         tool = self.dock("Train")
         self.until(lambda: bool(tool.estimate.text()))
-        latent, encoder = self.epochs
-        tool.form.set(latent_epochs=latent, encoder_epochs=encoder, previews_every=1)
+        tool.form.set(preset=self.preset, previews_every=1)
+        if self.epochs:
+            tool.form.set(latent_epochs=self.epochs, encoder_epochs=self.epochs)
+        config = tool.form.config()
         self.until(lambda: not self.session.jobs.active)
         self.picture("train")
         self.click(tool, "Start training")
-        self.until(lambda: len(self.session.run.metrics()) >= latent + max(2, encoder // 2), 900)
+        enough = config.latent_epochs + (config.encoder_epochs + 1) // 2
+        self.until(lambda: len(self.session.run.metrics()) >= enough or self.session.run.status().over, 2400)
         tool.look()
         tool.reveal(tool.preview)
         self.picture("training")
-        self.until(lambda: self.session.run.status().over, 900)
+        self.until(lambda: self.session.run.status().over, 2400)
         tool.look()
         self.close(tool)
 
     def overlay(self) -> None:
         """Predict and compare."""
+        from qtpy.QtCore import Qt
+
         tool = self.dock("Overlay")
         self.click(tool, "Predict")
         self.wait(600)
         tool.roles["reconstructed"].setChecked(True)
+        self.fold(tool, "Stains")
+        for number in range(tool.stains.count()):
+            item = tool.stains.item(number)
+            item.setCheckState(Qt.CheckState(2 if item.text() in SHOWN else 0))
         self.click(tool, "Show layers")
         self.wait(600)
         self.picture("overlay")
-        tool.stain.setCurrentText("CD8")
+        tool.stain.setCurrentText(SHOWN[-1])
         self.click(tool, "Side by side")
         self.picture("side_by_side")
 
@@ -176,6 +189,8 @@ class Story:
         for theme in self.themes:
             self.viewer.theme = theme
             self.settle(0.6)
+            self.viewer.status = "Ready"
+            self.settle(0.1)
             shot = self.viewer.screenshot(canvas_only=False, flash=False)
             path = self.output / f"{name}_{theme}.png"
             path.write_bytes(png_encode(shot[..., :3].copy(), level=9))

@@ -169,6 +169,8 @@ def show_first(viewer: Any, predictions: PredictionStore, roles: Collection[str]
     set_visible(viewer, first)
     for layer in find_layers(viewer, role="measured", stain=predictions.anchor):
         layer.visible = True
+    for layer in find_layers(viewer, role="cells"):
+        layer.visible = False  # outlines would hide what is to be compared
 
 
 def set_visible(viewer: Any, roles: Collection[str], stains: Collection[str] = ()) -> None:

@@ -130,3 +130,9 @@ class Tool(QWidget):
 def place_for(session: Session, name: str) -> Path:
     """A path for a result: in the session's place, else in the working folder."""
     return (session.place or Path.cwd()) / name
+
+
+def short(path: Path | str) -> str:
+    """The end of a path, for a line of status."""
+    parts = Path(path).parts
+    return str(path) if len(parts) <= 2 else str(Path("…", *parts[-2:]))

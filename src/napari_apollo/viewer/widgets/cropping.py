@@ -12,7 +12,7 @@ from napari_apollo.viewer.forms import ConfigForm
 from napari_apollo.viewer.parts import Fold, button, listen, note, say
 from napari_apollo.viewer.plots import LimitsPlot
 from napari_apollo.viewer.quality import MEASURES, count_with, in_words, limits_in_force
-from napari_apollo.viewer.tool import Tool, place_for
+from napari_apollo.viewer.tool import Tool, place_for, short
 
 _MAIN = ("output", "size", "expand", "unit", "neighbours")
 _MORE = (
@@ -107,7 +107,7 @@ class CropPart(QWidget):
 
     def _cropped(self, path: str) -> None:
         self.tool.session.store = CellStore.open(path)
-        self.tool.say(f"The cells are in {path}.", "good")
+        self.tool.say(f"The cells are in {short(path)}.", "good")
 
     def _study_changed(self, study: Any) -> None:
         self.start.setEnabled(study is not None)

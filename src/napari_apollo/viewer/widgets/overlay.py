@@ -21,7 +21,7 @@ from napari_apollo.viewer.layers import LayerSpec, about, find_layers
 from napari_apollo.viewer.overlay import cell_store_of
 from napari_apollo.viewer.parts import Fold, button, column, heading, note, row, say, small_button
 from napari_apollo.viewer.preferences import DEVICES, preferences
-from napari_apollo.viewer.tool import Tool
+from napari_apollo.viewer.tool import Tool, short
 
 _FIRST = ("measured", "predicted")
 
@@ -160,7 +160,7 @@ class OverlayTool(Tool):
 
         def done() -> None:
             compare.show_first(self.viewer, predictions, roles)
-            self.say("Scores of each cell stand in the features of the layer “cells”.")
+            self.say("Scores of each cell are features of the layer “cells”, which is hidden.")
 
         self.grid.setChecked(False)
         self.viewer.canvas.grid.enabled = False
@@ -183,7 +183,7 @@ class OverlayTool(Tool):
             self.viewer.reset_view()
             roles = compare.roles_of(self.viewer, self.stain.currentText())
             words = ", ".join(compare.ROLE_WORDS[role] for role in roles)
-            say(self.shown, f"From the left: {words}." if number else "Show layers first.", "plain")
+            say(self.shown, f"In reading order: {words}." if number else "Show layers first.", "plain")
         else:
             compare.side_by_side(self.viewer, "")
             say(self.shown, "")
@@ -222,7 +222,7 @@ class OverlayTool(Tool):
         if store is not None:
             self.session.store = CellStore.open(store.path)  # its table has latents and scores now
         self.session.predictions = PredictionStore.open(path)
-        self.say(f"Predictions are in {path}.", "good")
+        self.say(f"Predictions are in {short(path)}.", "good")
 
     def _store_changed(self, store: CellStore | None) -> None:
         self.image.clear()

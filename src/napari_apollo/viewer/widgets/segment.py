@@ -19,7 +19,7 @@ from napari_apollo.viewer.open import open_study
 from napari_apollo.viewer.parts import Fold, button, heading, note, row, say
 from napari_apollo.viewer.preferences import preferences
 from napari_apollo.viewer.previewing import nucleus_layer, preview_call, show_preview, visible_part
-from napari_apollo.viewer.tool import Tool, place_for
+from napari_apollo.viewer.tool import Tool, place_for, short
 from napari_apollo.viewer.widgets.correct import CorrectPart
 from napari_apollo.viewer.widgets.cropping import CropPart
 
@@ -177,7 +177,7 @@ class SegmentTool(Tool):
         if self.field.findText(shown) >= 0:
             self.field.setCurrentText(shown)
         self.show_field()
-        self.say(f"Nuclei are in {Path(path).parent}.", "good")
+        self.say(f"Nuclei are in {short(Path(path).parent)}.", "good")
 
     def _study_changed(self, study: Study | None) -> None:
         say(self.missing, "" if study is not None else "Put a study together first, in the Study tool.")

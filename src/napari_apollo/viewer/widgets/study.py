@@ -24,7 +24,7 @@ from napari_apollo.viewer.layerfields import fields_from_layers
 from napari_apollo.viewer.open import open_study
 from napari_apollo.viewer.parts import button, heading, note, row, say, small_button
 from napari_apollo.viewer.picking import DropArea, PathPicker
-from napari_apollo.viewer.tool import Tool, place_for
+from napari_apollo.viewer.tool import Tool, place_for, short
 from napari_apollo.viewer.widgets.channels import ChannelTable
 
 _COLUMNS = ("Field", "Panel", "Donor", "Condition", "Split", "Labels")
@@ -157,7 +157,7 @@ class StudyTool(Tool):
         study = self.attempt("Saving the study", self._saved)
         if study is not None:
             self.session.study = study
-            self.say(f"Saved {len(study)} fields to {study.path}.", "good")
+            self.say(f"Saved {len(study)} fields to {short(study.path or '')}.", "good")
 
     # --- how it is shown ------------------------------------------------------------------------
 
