@@ -22,8 +22,8 @@ Curve = tuple[list[float], list[float]]
 
 PRESET_WORDS = {
     "small": "Small: for crops of 32 to 64 pixels, minutes on a processor.",
-    "agreement": "Agreement: for crops of 32 to 64 pixels; what is shared is what chromatin and proteins each "
-    "say by themselves. Minutes on a processor.",
+    "agreement": "Agreement: for crops of 32 to 64 pixels; what is shared is what chromatin and proteins "
+    "each say by themselves. Minutes on a processor.",
     "paper": "Paper: the published image model, large and slow; take a GPU.",
 }
 OBJECTIVE_WORDS = {

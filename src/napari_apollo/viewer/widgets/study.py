@@ -161,7 +161,7 @@ class StudyTool(Tool):
 
     # --- how it is shown ------------------------------------------------------------------------
 
-    def _saved(self) -> Study:
+    def _saved(self) -> Any:
         study = self.draft.study()
         return study.to_csv(self.path.path or self._default_path())
 
