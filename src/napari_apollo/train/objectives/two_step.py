@@ -174,13 +174,20 @@ class LatentStage:
         noise, network = self._settings.noise, self._network
         # One draw for each block and use of the cell; the same noisy shared vector feeds every decoder.
         noisy = shared + noise * torch.randn_like(shared)
+        nothing = shared.new_zeros(())
         full, alone = [], []
         for name in network.decoders:
+            if name not in batch.views:
+                full.append(nothing)
+                continue
             view = batch.views[name]
             own = specific[name] + noise * torch.randn_like(specific[name])
             decoded = network.decode(name, noisy.index_select(0, view.cell), own, view.stain)
             full.append(self._reconstruction(name, decoded, view))
         for name in network.shared_decoders:
+            if name not in batch.views:
+                alone.append(nothing)
+                continue
             view = batch.views[name]
             decoded = network.decode(name, noisy.index_select(0, view.cell), None, view.stain)
             alone.append(self._reconstruction(name, decoded, view))
@@ -272,7 +279,9 @@ class EncoderStage:
         kept = torch.ones_like(batch.cells, dtype=torch.bool)
         if settings.turn_cells:
             batch, kept = turn(batch)
-        regressions, decoded = [], []
+        nothing = torch.zeros((), device=batch.cells.device)
+        of_modality = dict.fromkeys(self._network.encoders, nothing)
+        of_decoded = dict.fromkeys(self._network.encoders, nothing)
         for name, view in batch.views.items():
             code = self._network.encode(name, view.values, view.stain)
             weight = kept.index_select(0, view.cell).to(code.shared.dtype)
@@ -281,10 +290,12 @@ class EncoderStage:
             if code.specific is not None:
                 target = self._specific[name].values.index_select(0, view.row)
                 loss = loss + _regression(code.specific, target, weight)
-            regressions.append(settings.regression_weight * loss)
+            of_modality[name] = settings.regression_weight * loss
             if self._reconstructs:
                 parts = decoded_losses(self._network, batch, name, code.shared, code.specific, settings.loss)
-                decoded.append(settings.reconstruction_weight * torch.stack(list(parts.values())).sum())
+                of_decoded[name] = settings.reconstruction_weight * torch.stack(list(parts.values())).sum()
+        regressions = list(of_modality.values())
+        decoded = list(of_decoded.values()) if self._reconstructs else []
         total = torch.stack([*regressions, *decoded]).sum()
         for group, rate in zip(self._optimiser.param_groups, self._rates, strict=True):
             group["lr"] = rate * rate_scale

@@ -1,0 +1,97 @@
+"""Separation of shared and specific factors on simulated tables: every set, by either objective.
+
+Usage: python benchmarks/separation.py [--sets 1 2 3] [--objectives agreement two-step] [--seeds 5]
+
+Prints the rows of the table in docs/training.md, and a line of JSON for each.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+from collections import Counter
+from typing import Any
+
+import torch
+
+from napari_apollo.interpret import PAPER_SILHOUETTES, TrialConfig, run_trial
+from napari_apollo.simulate import TABLE_SETS
+
+HEAD = (
+    "| set | objective | sizes given, found | Z1, Z2 from s | Z3, Z4, Z5 from their block "
+    "| most of Z3 (Z4, Z5) in s | most of Z1, Z2 in x, y | silhouettes s:Z1, x:Z3, s:Z3 (paper) | goals |\n"
+    "|---|---|---|---|---|---|---|---|---|"
+)
+MIXING = ("1", "4", "5")
+
+
+def main() -> None:
+    """Print the table, row by row."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--sets", nargs="+", choices=list(TABLE_SETS), default=list(TABLE_SETS))
+    parser.add_argument("--objectives", nargs="+", default=["agreement"])
+    parser.add_argument("--sizes", nargs="+", default=["2+2", "6+4"], help="shared+specific")
+    parser.add_argument("--seeds", type=int, default=5)
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    machine = platform.processor() or platform.machine()
+    print(f"{machine}, torch {torch.__version__}, load {os.getloadavg()[0]:.1f}")
+    print(HEAD)
+    for objective in arguments.objectives:
+        for name in arguments.sets:
+            for size in arguments.sizes:
+                shared, specific = map(int, size.split("+"))
+                config = TrialConfig(
+                    set=name, objective=objective, seeds=arguments.seeds, shared=shared, specific=specific
+                )
+                found = run_trial(config).to_dict()
+                print(row(found), flush=True)
+                print(json.dumps(found), flush=True)
+
+
+def row(found: dict[str, Any]) -> str:
+    """A row of the table from what ``napari-apollo simulate --json`` prints."""
+    name = found["set"]
+    if not found["separable"]:
+        words = f"warning in {found['warned']} of {len(found['runs'])}"
+        return f"| {name} | {found['objective']} | {_sizes(found)} | | | | | | {words} |"
+    r2, silhouettes = found["median"]["nonlinear"]["r2"], found["median"]["silhouettes"]
+    mixing = name in MIXING
+    own = "shared+" if mixing else ""
+    leaks = ["Z3"] if mixing else ["Z3", "Z4", "Z5"]
+    cells = [
+        name,
+        found["objective"],
+        _sizes(found),
+        ", ".join(_short(r2["shared"][factor]) for factor in ("Z1", "Z2")),
+        ", ".join(_short(r2[b][f]) for b, f in (("x", "Z3"), (f"{own}x", "Z4"), (f"{own}y", "Z5"))),
+        _short(max(r2["shared"][factor] for factor in leaks)),
+        "–" if mixing else _short(max(r2[block][f] for block in ("x", "y") for f in ("Z1", "Z2"))),
+        ", ".join(
+            f"{silhouettes[block][factor]:.2f}"
+            + (
+                f" ({PAPER_SILHOUETTES.loc[name, (block, factor)]:.2f})"
+                if name in PAPER_SILHOUETTES.index
+                else ""
+            )
+            for block, factor in (("shared", "Z1"), ("x", "Z3"), ("shared", "Z3"))
+        ),
+        f"{sum(goal['reached'] for goal in found['goals'])} of {len(found['goals'])}",
+    ]
+    return f"| {' | '.join(cells)} |"
+
+
+def _sizes(found: dict[str, Any]) -> str:
+    given = f"{found['shared']}+{found['specific']}+{found['specific']}"
+    counts = Counter("+".join(map(str, run["sizes"].values())) for run in found["runs"])
+    return f"{given}, " + " ".join(f"{size}{f' ({n}x)' if n > 1 else ''}" for size, n in counts.most_common())
+
+
+def _short(value: float) -> str:
+    return f"{max(value, 0):.2f}".replace("0.", ".", 1)
+
+
+if __name__ == "__main__":
+    main()
