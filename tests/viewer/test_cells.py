@@ -100,11 +100,16 @@ def test_points_lie_where_they_are_drawn() -> None:
 
 
 def test_selected_points_stand_out() -> None:
-    points = np.array([[0.0, 0.0], [0.0, 0.0], [10.0, 10.0]])
-    colours = np.array([[200, 0, 0], [0, 200, 0], [0, 0, 200]], np.uint8)
-    picture = draw_points(points, colours, ((-1, 11), (-1, 11)), (120, 120), chosen=np.array([0]))
+    points = np.array([[0.0, 0.0], [0.0, 0.0], [10.0, 10.0], [10.0, 0.0]])
+    colours = np.array([[200, 0, 0], [0, 200, 0], [0, 0, 200], [200, 200, 0]], np.uint8)
+    view = ((-1.0, 11.0), (-1.0, 11.0))
+    picture = draw_points(points, colours, view, (120, 120), chosen=np.array([0, 3]))
     assert picture[110, 10].tolist() == [200, 0, 0, 255]
     assert 0 < picture[10, 110, 2] < 120
+    alone = draw_points(points, colours, view, (120, 120), chosen=np.array([0]))
+    assert alone[110, 10].tolist() == [200, 0, 0, 255]
+    assert alone[10, 110, 2] == 200
+    assert (alone[100:120, :20] == 255).all(axis=-1).any()  # a white ring
 
 
 @given(st.integers(0, 2**31), st.floats(0.2, 3))

@@ -123,7 +123,7 @@ def tied_features(
     known = np.flatnonzero(np.isfinite(scores))
     if len(known) > most_cells:
         known = np.sort(np.random.default_rng(seed).choice(known, most_cells, replace=False))
-    values = features.to_numpy(np.float64)[known]
+    values = features.iloc[known].to_numpy(np.float64)
     own = scores[known]
     finite = np.isfinite(values)
     rho = np.full(values.shape[1], np.nan)

@@ -51,7 +51,12 @@ class Background(QObject):
         self._closed = False
         self._thread: threading.Thread | None = None
         self._arrived.connect(self._take)
-        owner.destroyed.connect(self.close)
+        owner.destroyed.connect(lambda *_: self.close())  # keeps this alive as long as its owner
+
+    @property
+    def closed(self) -> bool:
+        """Whether it was closed; long work asks, and stops."""
+        return self._closed
 
     @property
     def busy(self) -> bool:

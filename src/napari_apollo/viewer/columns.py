@@ -147,12 +147,17 @@ class CellColumns:
         values: NDArray[np.float32] = np.asarray(self.store.table.obsm[block], np.float32)
         return values
 
-    def measurements(self) -> pd.DataFrame:
-        """All numeric columns, one row a cell."""
-        parts = {name: self.column(name).values for name in self.numbers if name not in self._features}
+    def mean(self, block: str) -> NDArray[np.float64]:
+        """Mean of a block over the cells that have it, (dimension,)."""
+        return self.axes(block).mean
+
+    def measurements(self, cells: NDArray[np.int64] | None = None) -> pd.DataFrame:
+        """All numeric columns of some cells, or of all; one row a cell."""
+        rows = np.arange(self.store.n_cells) if cells is None else cells
+        parts = {name: self.column(name).values[rows] for name in self.numbers if name not in self._features}
         frame = pd.DataFrame(parts)
         if self._features:
-            values = pd.DataFrame(np.asarray(self.store.table.X), columns=list(self._features))
+            values = pd.DataFrame(np.asarray(self.store.table.X)[rows], columns=list(self._features))
             frame = pd.concat([frame, values], axis=1)
         return frame
 

@@ -75,7 +75,7 @@ def request_for(
         if cell is not None and np.isfinite(latents[cell]).all():
             start = latents[cell].astype(np.float64)
         elif name == block or cell is None:
-            start = np.nanmean(latents, axis=0, dtype=np.float64)
+            start = columns.mean(name)
         else:
             return None
         return axes.moved(start, axis, to) if name == block else start

@@ -41,7 +41,8 @@ def draw_points(
     radius
         Of a disc in pixels.
     chosen
-        Points to stand out: they are drawn last, larger, and the others fade into the ground.
+        Points to stand out: they are drawn last and larger. Several make the others fade into the ground, one
+        alone has a ring.
     ground
         Colour that others fade into.
 
@@ -59,17 +60,21 @@ def draw_points(
         column = (points[:, 0] - x0) / (x1 - x0) * width
         row = (y1 - points[:, 1]) / (y1 - y0) * height
         inside = (column > -radius) & (column < width + radius) & (row > -radius) & (row < height + radius)
-    some = chosen is not None and len(chosen) > 0
-    if some:
-        others = inside.copy()
-        others[chosen] = False
+    chosen = np.zeros(0, np.int64) if chosen is None else chosen
+    fade = len(chosen) > 1  # one alone has a ring: around it, colours are to be compared
+    others = inside.copy()
+    others[chosen] = False
+    shown = colours[others]
+    if fade:
         back = np.asarray(ground, np.float32)
-        faded = (back + _DIMMED * (colours[others].astype(np.float32) - back)).astype(np.uint8)
-        _discs(picture, row[others], column[others], faded, radius)
-        top = np.asarray(chosen)[inside[chosen]]
-        _discs(picture, row[top], column[top], colours[top], radius + 1)
-    else:
-        _discs(picture, row[inside], column[inside], colours[inside], radius)
+        shown = (back + _DIMMED * (shown.astype(np.float32) - back)).astype(np.uint8)
+    _discs(picture, row[others], column[others], shown, radius)
+    top = chosen[inside[chosen]]
+    if not fade:
+        ring = np.full((len(top), 3), 255, np.uint8)
+        _discs(picture, row[top], column[top], ring, radius + 4)
+        _discs(picture, row[top], column[top], np.zeros_like(ring), radius + 2.5)
+    _discs(picture, row[top], column[top], colours[top], radius + 1)
     return picture
 
 

@@ -1,0 +1,330 @@
+"""The exploring tool: a scatter of cells, one cell with its neighbours, and latent directions to try."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import numpy as np
+from qtpy.QtGui import QColor
+from qtpy.QtWidgets import QComboBox, QLabel, QSizePolicy
+
+from napari_apollo.cells import CellStore
+from napari_apollo.predict.colours import stain_colours
+from napari_apollo.viewer.adopting import adopt
+from napari_apollo.viewer.background import Background
+from napari_apollo.viewer.cellmaps import show_column
+from napari_apollo.viewer.choosing import NameBox
+from napari_apollo.viewer.cloud import CloudPlot
+from napari_apollo.viewer.columns import CellColumns, colours_of
+from napari_apollo.viewer.crops import CropPainter, portrait
+from napari_apollo.viewer.exploring import TWO_COLUMNS, Explorer, cell_in_words, has_umap
+from napari_apollo.viewer.linking import link_selection
+from napari_apollo.viewer.parts import heading, note, row, say, small_button
+from napari_apollo.viewer.picturegrid import PictureGrid, tinted
+from napari_apollo.viewer.tool import Tool
+from napari_apollo.viewer.widgets.direction import DirectionPanel
+
+_ROLES = ("measured", "reconstructed", "predicted")
+_NEIGHBOURS = 8
+_LEGEND = 12
+
+
+class ExploreTool(Tool):
+    """See where cells lie by what they share and by what is their own, and look at them."""
+
+    job_keys: ClassVar[tuple[str, ...]] = ("map", "tied")
+
+    def build(self) -> None:
+        """Add the parts."""
+        self.explorer: Explorer | None = None
+        self._painter: CropPainter | None = None
+        self._neighbours = np.zeros(0, np.int64)
+        self.link = link_selection(self.viewer)
+        self._looker = Background(_look, self)
+        self._looker.answered.connect(self._looked)
+        self._looker.failed.connect(lambda _, error: self.failed(error))
+        self.missing = note(
+            "Cut cells first, in the tool Segment and crop, or drop a cell store on the window."
+        )
+        self.no_latents = note("The cells have no latents yet: predict in the tool Overlay.")
+        self._build_map()
+        self._build_cell()
+        self.direction = DirectionPanel(self)
+        self.add(
+            self.missing,
+            row(self._map_label, self.map_box, stretch=1),
+            row(self._x_label, self.x, self._y_label, self.y),
+            row(self._colour_label, self.colour, stretch=1),
+            self.cloud,
+            self.legend,
+            self.tools,
+            self.no_latents,
+            heading("Cell"),
+            self.about,
+            self.portrait,
+            self.neighbour_words,
+            self.neighbours,
+            self.direction,
+        )
+        self.follow(self.session.store_changed, self._store_changed)
+        self.follow(self.session.predictions_changed, self._predictions_changed)
+        self.follow(self.session.selection_changed, self._selection_changed)
+        self.follow(self.viewer.layers.events.inserted, self._layers_changed)
+        adopt(self.session, self.viewer.layers)
+        self._store_changed(self.session.store)
+
+    def _build_map(self) -> None:
+        self.map_box = QComboBox()
+        missing = "" if has_umap() else " With the package umap-learn there are UMAPs, too."
+        self.map_box.setToolTip(f"What places the cells: latents, or two columns.{missing}")
+        self.map_box.setAccessibleName("Map")
+        self.map_box.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+        self.map_box.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+        self.map_box.activated.connect(lambda _: self.show_map())
+        self.x = NameBox("Horizontal axis", "What runs from left to right")
+        self.y = NameBox("Vertical axis", "What runs upwards")
+        for box in (self.x, self.y):
+            box.chosen.connect(lambda _: self._show_points())
+        self.colour = NameBox("Colour", "What the cells are coloured by")
+        self.colour.chosen.connect(lambda _: self.recolour())
+        self._map_label, self._x_label, self._y_label, self._colour_label = (
+            _labelled(text, box)
+            for text, box in (("Map", self.map_box), ("x", self.x), ("y", self.y), ("Colour", self.colour))
+        )
+        self.cloud = CloudPlot()
+        self.cloud.enclosed.connect(self._enclosed)
+        self.cloud.picked.connect(self._picked)
+        self.legend = note()
+        self.lasso = small_button(
+            "lasso", "Select cells on the image by drawing around them", self._lasso, checkable=True
+        )
+        self.invert = small_button("invert", "Select the other cells instead", self.invert_selection)
+        self.clear = small_button("delete", "Select nothing", self.select_nothing)
+        self.paint = small_button("eye", "Paint the cells of the image by this colour", self.paint_cells)
+        self.fit = small_button("refresh", "Bring all cells into sight", self.cloud.fit)
+        self.count = QLabel()
+        self.count.setProperty("apolloTone", "hint")
+        self.tools = row(self.lasso, self.invert, self.clear, self.paint, self.fit, None, self.count)
+
+    def _build_cell(self) -> None:
+        self.about = note("Click a cell in the scatter or in the image.")
+        self.portrait = PictureGrid(
+            "The selected cell: what was measured, rebuilt and predicted of each stain"
+        )
+        self.neighbour_words = note()
+        self.neighbours = PictureGrid("Cells most like it; click one to go there", clickable=True)
+        self.neighbours.clicked.connect(self._neighbour_clicked)
+
+    # --- what people do -----------------------------------------------------------------------
+
+    def show_map(self, title: str = "") -> None:
+        """Show a map of the cells; what takes long is computed beside the window."""
+        explorer = self.explorer
+        if explorer is None:
+            return
+        if title:
+            self.map_box.setCurrentIndex(max(0, self.map_box.findText(title)))
+        title = self.map_box.currentText()
+        if explorer.is_ready(title):
+            self._show_map(title)
+            return
+
+        def call(progress: Any, should_stop: Any) -> str:
+            return explorer.make(title, progress=progress, should_stop=should_stop)
+
+        self.run("Placing the cells", call, key="map", then=self._show_map)
+
+    def recolour(self, name: str = "") -> None:
+        """Colour the cells by a column."""
+        if name:
+            self.colour.name = name
+        if self.explorer is None or not self.colour.name:
+            return
+        colours, legend = colours_of(self.explorer.columns.column(self.colour.name))
+        self.cloud.show_colours(colours)
+        say(self.legend, _legend(legend, self.explorer.columns.column(self.colour.name).kind == "groups"))
+
+    def invert_selection(self) -> None:
+        """Select the other cells instead."""
+        store = self.session.store
+        if store is not None:
+            self.session.selection = np.setdiff1d(np.arange(store.n_cells), self.session.selection)
+
+    def select_nothing(self) -> None:
+        """Select nothing."""
+        self.session.selection = ()
+
+    def paint_cells(self) -> None:
+        """Paint the cells of the image by the colour of the scatter."""
+        if self.explorer is None or not self.colour.name:
+            return
+        if not self.link.cells:
+            self.say("Open the image with its cells first: drop the study, or show an overlay.", "problem")
+        for cells in self.link.cells:
+            show_column(self.viewer, cells, self.explorer.columns.column(self.colour.name))
+
+    @property
+    def cell(self) -> int | None:
+        """Position of the cell that is looked at; None unless one alone is selected."""
+        selection = self.session.selection
+        return int(selection[0]) if len(selection) == 1 else None
+
+    # --- how it is shown ------------------------------------------------------------------------
+
+    def themed(self, dark: bool) -> None:
+        """Colour what is drawn."""
+        self.cloud.colour(dark=dark)
+        ink = QColor("#a9b0b8" if dark else "#5a6068")
+        for grid in (self.portrait, self.neighbours, self.direction.pictures):
+            grid.ink = ink
+            grid.update()
+
+    def _show_map(self, title: str) -> None:
+        explorer = self.explorer
+        names = (
+            None
+            if explorer is None
+            else self.attempt("Placing the cells", lambda: explorer.axis_names(title))
+        )
+        if names is None or title != self.map_box.currentText():
+            return
+        self.x.offer(names, names[0])
+        self.y.offer(names, names[min(1, len(names) - 1)])
+        if self.x.name == self.y.name and len(names) > 1:
+            self.y.name = names[1] if self.x.name != names[1] else names[0]
+        self._show_points()
+        self._look_at()
+
+    def _show_points(self) -> None:
+        explorer = self.explorer
+        if explorer is None or not self.map_box.currentText():
+            return
+        placed = explorer.map(self.map_box.currentText(), self.x.name, self.y.name)
+        self.cloud.show_points(placed.points, placed.x, placed.y)
+        self.recolour()
+        self.cloud.show_chosen(self.session.selection)
+
+    def _store_changed(self, store: CellStore | None) -> None:
+        self.explorer = None if store is None else Explorer(CellColumns(store))
+        self._painter = None if store is None else CropPainter(store)
+        self.missing.setVisible(store is None)
+        columns = None if self.explorer is None else self.explorer.columns
+        self.no_latents.setVisible(columns is not None and not columns.blocks)
+        for each in (
+            self.map_box,
+            self.x,
+            self.y,
+            self.colour,
+            self.lasso,
+            self.invert,
+            self.clear,
+            self.paint,
+        ):
+            each.setEnabled(store is not None)
+        kept = self.map_box.currentText()
+        self.map_box.clear()
+        if self.explorer is not None and columns is not None:
+            self.map_box.addItems(list(self.explorer.maps))
+            known = self.map_box.findText(kept if columns.blocks and kept != TWO_COLUMNS else "")
+            self.map_box.setCurrentIndex(max(0, known))
+            self.colour.offer(columns.names, "panel")
+        self.direction.use(self.explorer)
+        self.show_map()
+        self._selection_changed(self.session.selection)
+
+    def _predictions_changed(self, predictions: Any) -> None:
+        self.direction.use(self.explorer)
+        self._look_at()
+
+    def _selection_changed(self, selection: np.ndarray) -> None:
+        self.cloud.show_chosen(selection)
+        self.count.setText(f"{len(selection)} selected" if len(selection) else "")
+        self._look_at()
+        self.direction.start_from(self.cell)
+
+    def _look_at(self) -> None:
+        """Show the cell that is selected, and its neighbours."""
+        explorer, cell, store = self.explorer, self.cell, self.session.store
+        if explorer is None or store is None or cell is None:
+            self._looker.forget()
+            chosen = len(self.session.selection)
+            say(
+                self.about,
+                f"{chosen} cells are selected; click one to see it."
+                if chosen
+                else "Click a cell in the scatter or in the image.",
+            )
+            say(self.neighbour_words, "")
+            self.portrait.show_pictures((), (), {})
+            self.neighbours.show_pictures((), (), {})
+            return
+        say(self.about, cell_in_words(explorer.columns, cell), "plain")
+        block = explorer.block_of(self.map_box.currentText()) if self.map_box.currentText() else ""
+        near = explorer.neighbours(block, cell, _NEIGHBOURS)
+        self._looker.ask((self._painter, self.session.predictions, cell, near))
+
+    def _looked(self, question: Any, answer: Any) -> None:
+        painter, _, _, near = question
+        found, around = answer
+        if painter is None or painter is not self._painter:
+            return
+        stains = list(found)
+        rows = [role for role in _ROLES if any(role in found[stain] for stain in stains)]
+        colours = stain_colours(stains)
+        pictures = {
+            (rows.index(role), number): tinted(image, colours[stain])
+            for number, stain in enumerate(stains)
+            for role, image in found[stain].items()
+            if role in rows
+        }
+        self.portrait.show_pictures(rows, stains, pictures)
+        self._neighbours = near
+        say(self.neighbour_words, "Most like it by these latents:" if len(near) else "")
+        self.neighbours.show_pictures(
+            ("",), [""] * len(near), {(0, number): picture for number, picture in enumerate(around)}
+        )
+
+    def _neighbour_clicked(self, number: int) -> None:
+        if number < len(self._neighbours):
+            self.session.selection = [self._neighbours[number]]
+
+    def _enclosed(self, points: np.ndarray, add: bool) -> None:
+        before = self.session.selection if add else np.zeros(0, np.int64)
+        self.session.selection = np.concatenate([before, points])
+
+    def _picked(self, point: int | None, add: bool) -> None:
+        if point is not None:
+            before = self.session.selection if add else np.zeros(0, np.int64)
+            self.session.selection = np.append(before, point)
+
+    def _lasso(self) -> None:
+        if self.link.lasso(self.lasso.isChecked()) is None and self.lasso.isChecked():
+            self.lasso.setChecked(False)
+            self.say("Open the image with its cells first: drop the study, or show an overlay.", "problem")
+
+    def _layers_changed(self, event: object = None) -> None:
+        adopt(self.session, self.viewer.layers)
+
+
+def _labelled(text: str, box: Any) -> QLabel:
+    label = QLabel(text)
+    label.setBuddy(box)
+    label.setToolTip(box.toolTip())
+    return label
+
+
+def _legend(legend: list[tuple[str, str]], groups: bool) -> str:
+    shown = [f'<span style="color:{colour}">■</span>&nbsp;{_safe(text)}' for text, colour in legend[:_LEGEND]]
+    if len(legend) > _LEGEND:
+        shown.append(f"and {len(legend) - _LEGEND} more")
+    return "&nbsp; ".join(shown) if groups else " to ".join(shown)
+
+
+def _safe(text: str) -> str:
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(" ", "&nbsp;")
+
+
+def _look(question: Any) -> Any:
+    """In the thread: all pictures of a cell, and its neighbours in colour."""
+    painter, predictions, cell, near = question
+    return portrait(painter.store, cell, predictions), painter.paint(near)
