@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
-from qtpy.QtWidgets import QCheckBox, QComboBox
+from qtpy.QtWidgets import QCheckBox, QComboBox, QListWidget
 
 from napari_apollo.cells import SegmentConfig
 from napari_apollo.study import Study, StudyField
@@ -23,7 +23,7 @@ from napari_apollo.viewer.tool import Tool, place_for, short
 from napari_apollo.viewer.widgets.correct import CorrectPart
 from napari_apollo.viewer.widgets.cropping import CropPart
 
-_ALL, _ONE = "Whole study", "Field shown"
+_ALL, _ONE, _SOME = "Whole study", "Field shown", "Chosen fields"
 _SAMPLE = {"engine": "threshold", "diameter": 10.0}  # crowded and partly out of focus
 
 
@@ -51,9 +51,16 @@ class SegmentTool(Tool):
         words = "Find the nuclei of the part of the field that is in view"
         self.preview_button = button("Preview in view", words, self.preview, name="eye")
         self.scope = QComboBox()
-        self.scope.addItems([_ALL, _ONE])
+        self.scope.addItems([_ALL, _ONE, _SOME])
         self.scope.setToolTip("Which fields are segmented")
         self.scope.setAccessibleName("Which fields are segmented")
+        self.chosen = QListWidget()
+        self.chosen.setSelectionMode(QListWidget.SelectionMode.ExtendedSelection)
+        self.chosen.setToolTip("Fields to segment; Shift and Ctrl choose several")
+        self.chosen.setAccessibleName("Fields to segment")
+        self.chosen.setFixedHeight(96)
+        self.chosen.setVisible(False)
+        self.scope.currentTextChanged.connect(lambda text: self.chosen.setVisible(text == _SOME))
         self.divide = QCheckBox("Divide the cells over two panels")
         self.divide.setToolTip(
             "Of the lymph node sample: give each cell one of two panels, by blocks, and hide its other stains"
@@ -77,6 +84,7 @@ class SegmentTool(Tool):
             self.form,
             self.preview_button,
             row(self.scope, self.start, stretch=1),
+            self.chosen,
             self.divide,
             Fold("Correct by hand", self._correction(), is_open=False),
             heading("Cells"),
@@ -124,7 +132,10 @@ class SegmentTool(Tool):
         config = self.attempt("Segmenting", lambda: self.form.config(output=output, overwrite=True))
         if config is None:
             return
-        fields = [field.field] if self.scope.currentText() == _ONE else []
+        fields = self._fields_in_scope(field)
+        if fields is None:
+            self.say("Choose the fields to segment.", "problem")
+            return
         settings = config.model_dump(mode="json")
         if self.divide.isVisibleTo(self):
             call = in_child(
@@ -158,6 +169,15 @@ class SegmentTool(Tool):
         name = self.field.currentText()
         return study[name] if study is not None and name else None
 
+    def _fields_in_scope(self, field: StudyField) -> list[str] | None:
+        """Names of the fields to segment, none for all; None where none is chosen."""
+        scope = self.scope.currentText()
+        if scope == _ONE:
+            return [field.field]
+        if scope == _SOME:
+            return [item.text() for item in self.chosen.selectedItems()] or None
+        return []
+
     def _show(self, field: StudyField) -> None:
         for role in ("measured", "nuclei", "nuclei preview", "nuclei to correct"):
             for old in find_layers(self.viewer, role=role):
@@ -185,6 +205,8 @@ class SegmentTool(Tool):
         self.field.clear()
         names = [field.field for field in study] if study is not None else []
         self.field.addItems(names)
+        self.chosen.clear()
+        self.chosen.addItems(names)
         if shown in names:
             self.field.setCurrentText(shown)
         stains = dict.fromkeys(stain for field in study or () for stain in field.panel.stains)
