@@ -18,7 +18,6 @@ import torch
 from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from safetensors.torch import save as to_bytes
 from torch import Tensor
 
 from napari_apollo.errors import ConfigError, ModelDamaged, ModelError, ModelTooNew, PanelError
@@ -29,15 +28,51 @@ from napari_apollo.storage import whole_folder, write_json
 WEIGHTS = "weights.safetensors"
 CARD = "model.json"
 
+_DTYPES = {
+    torch.float32: "F32",
+    torch.float64: "F64",
+    torch.bfloat16: "BF16",
+    torch.float16: "F16",
+    torch.int64: "I64",
+    torch.int32: "I32",
+    torch.uint8: "U8",
+    torch.bool: "BOOL",
+}
+
 _HEADER_LIMIT = 16 * 2**20  # bytes; a header of ours is some kilobytes
 _CARD_LIMIT = 64 * 2**20
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> str:
-    """Write tensors as safetensors and return the SHA-256 of the file."""
-    plain = {name: tensor.detach().to("cpu").contiguous().clone() for name, tensor in tensors.items()}
-    path.write_bytes(to_bytes(plain))  # its own writer would leave a file that only its owner can read
-    return file_sha256(path)
+    """Write tensors as safetensors and return the SHA-256 of the file.
+
+    One tensor at a time, so that what is written may be as large as the memory; the bytes are those that
+    the library's own writer makes. Format: https://github.com/huggingface/safetensors#format
+    """
+    header: dict[str, Any] = {}
+    names = sorted(tensors, key=lambda name: (-tensors[name].element_size(), name))
+    end = 0
+    for name in names:
+        tensor = tensors[name]
+        start, end = end, end + tensor.numel() * tensor.element_size()
+        header[name] = {
+            "dtype": _DTYPES[tensor.dtype],
+            "shape": list(tensor.shape),
+            "data_offsets": [start, end],
+        }
+    raw = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    raw += b" " * (-len(raw) % 8)
+    digest = hashlib.sha256()
+    with path.open("wb") as stream:
+        for part in (struct.pack("<Q", len(raw)), raw):
+            stream.write(part)
+            digest.update(part)
+        for name in names:
+            values = tensors[name].detach().to("cpu").contiguous()
+            data = memoryview(values.reshape(-1).view(torch.uint8).numpy())
+            stream.write(data)
+            digest.update(data)
+    return digest.hexdigest()
 
 
 def read_tensors(path: Path, device: torch.device | str = "cpu") -> dict[str, Tensor]:

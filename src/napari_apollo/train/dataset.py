@@ -22,6 +22,8 @@ from napari_apollo.train.team import Team
 
 _CHUNK = 2048  # cells read at once where all are looked at
 
+_COLUMNS = ("cell_id", "panel", "row", "donor", "condition", "field", "y", "x")
+
 
 @dataclass(frozen=True)
 class Dataset:
@@ -76,30 +78,32 @@ class Dataset:
         """
         chosen = (team or Team()).own(self.split.cells(part))
         most = max(len(panel.proteins) for panel in self.panels.values()) if every_protein else 1
-        rows = np.full((len(chosen), most), -1, np.int64)
-        owner: list[int] = []
-        stains: list[int] = []
-        channels: list[int] = []
-        panels = self.obs["panel"].to_numpy(object)
-        for position, cell in enumerate(chosen):
-            panel = self.panels[panels[cell]]
-            kept = range(len(panel.proteins)) if every_protein else [int(self.protein[cell])]
-            for column, protein in enumerate(kept):
-                rows[position, column] = len(owner)
-                owner.append(cell)
-                stains.append(self.vocabulary.index(panel.proteins[protein]))
-                channels.append(panel.index(panel.proteins[protein]))
-        anchors = np.array(
-            [self.panels[panels[cell]].index(self.panels[panels[cell]].anchor) for cell in chosen]
-        )
-        paired = np.zeros(len(chosen), np.int64) if every_protein else np.array(stains, np.int64)
+        panels = self.obs["panel"].to_numpy(object)[chosen]
+        counts = np.ones(len(chosen), np.int64)
+        anchors = np.zeros(len(chosen), np.int64)
+        for name, panel in self.panels.items():
+            anchors[panels == name] = panel.index(panel.anchor)
+            if every_protein:
+                counts[panels == name] = len(panel.proteins)
+        starts = np.cumsum(counts) - counts
+        columns = np.arange(most)[None]
+        rows = np.where(columns < counts[:, None], starts[:, None] + columns, -1)
+        within = np.arange(counts.sum()) - np.repeat(starts, counts)
+        protein = within if every_protein else self.protein[chosen]
+        stains, channels = self._proteins(np.repeat(panels, counts), protein)
+        paired = np.zeros(len(chosen), np.int64) if every_protein else stains
         chromatin = Observed(self._crops(chosen, anchors), np.arange(len(chosen))[:, None], paired)
-        proteins = Observed(
-            self._crops(np.array(owner, np.int64), np.array(channels, np.int64)),
-            rows,
-            np.array(stains, np.int64),
-        )
+        proteins = Observed(self._crops(np.repeat(chosen, counts), channels), rows, stains)
         return CellData({CHROMATIN: chromatin, PROTEIN: proteins}, device)
+
+    def _proteins(self, panels: np.ndarray, protein: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Positions in the vocabulary, and among the panel's stains, of proteins of panels, each (n,)."""
+        stains, channels = (np.zeros(len(panels), np.int64) for _ in range(2))
+        for name, panel in self.panels.items():
+            own = panels == name
+            stains[own] = np.array([self.vocabulary.index(stain) for stain in panel.proteins])[protein[own]]
+            channels[own] = np.array([panel.index(stain) for stain in panel.proteins])[protein[own]]
+        return stains, channels
 
     def _crops(self, cells: np.ndarray, channels: np.ndarray) -> Crops:
         """Crops of channels of cells, as they are asked for."""
@@ -120,8 +124,15 @@ class Dataset:
         """SHA-256 over the training cells, their order, what is kept of them, and a sample of crops."""
         digest = hashlib.sha256()
         chosen = self.split.cells(TRAIN)
-        for cell in chosen:
-            digest.update(f"{self.cell_name(cell)}\t{self.stain(cell, self.protein[cell])}\n".encode())
+        names = self.obs["cell_id"].to_numpy(object)
+        panels = self.obs["panel"].to_numpy(object)
+        for start in range(0, len(chosen), _CHUNK):
+            part = chosen[start : start + _CHUNK]
+            stains, _ = self._proteins(panels[part], self.protein[part])
+            lines = [
+                f"{name}\t{self.vocabulary[stain]}\n" for name, stain in zip(names[part], stains, strict=True)
+            ]
+            digest.update("".join(lines).encode())
         digest.update(self.store.normalisation.model_dump_json().encode())
         for cell in chosen[:: max(1, len(chosen) // 256)]:
             row = self.obs["row"].to_numpy(np.int64)[cell]
@@ -179,7 +190,9 @@ def open_dataset(store: CellStore, config: TrainConfig) -> Dataset:
     counts = [len(panels[name].proteins) for name in used["panel"]]
     groups = (used["donor"].astype(str) + "\n" + used["panel"].astype(str)).to_list()
     protein = assign_proteins(groups, counts, config.seed)
-    dataset = Dataset(store, panels, vocabulary(list(panels.values())), used, protein, split)
+    dataset = Dataset(
+        store, panels, vocabulary(list(panels.values())), used[list(_COLUMNS)].copy(), protein, split
+    )
     _check_limits(dataset)
     _check_crops(dataset)
     return dataset

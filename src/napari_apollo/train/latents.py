@@ -46,7 +46,7 @@ class LatentTable:
         spread: float = 1.0,
     ) -> None:
         # Drawn on the processor, so that all devices start from the same values.
-        self.values = (torch.randn(rows, length) * spread).to(device)
+        self.values = torch.randn(rows, length).mul_(spread).to(device)
         self.rate = rate
         self.dense = dense
         self._mean = torch.zeros_like(self.values)

@@ -61,7 +61,10 @@ def plan_memory(
     numbers = training.n_cells * architecture.shared + sum(
         training.n_rows(modality.name) * modality.specific for modality in architecture.modalities
     )
+    if architecture.normal_codes:  # a mean and a log variance for each dimension
+        numbers *= 2
     weights = sum(parameter.numel() for parameter in network.parameters())
+    # Values and two moments of latents; values, gradients and two moments of weights.
     return MemoryPlan(crops <= limit, crops, 4 * 3 * numbers, 4 * 4 * weights, limit)
 
 

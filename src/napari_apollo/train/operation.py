@@ -126,7 +126,8 @@ def train_into(
         torch.manual_seed(step_seed(config.seed, _LATENTS, 0, *team.counters))
         objective = get_objective(config.objective, network, training, config)
     chosen = team.own(dataset.split.cells(TRAIN))
-    keeper = Keeper(folder, network, objective, config, validation, dataset.fingerprint(), team)
+    fingerprint = dataset.fingerprint()
+    keeper = Keeper(folder, network, objective, config, validation, fingerprint, team)
     position, losses = keeper.restore()
     loop = Loop(
         network,
@@ -146,7 +147,7 @@ def train_into(
         return None
     if not team.alone:  # the verdict is about all of them
         validation = dataset.cells(VALIDATION, device, every_protein=every_protein)
-    model = Apollo(network, _card(dataset, network, config), device)
+    model = Apollo(network, _card(dataset, network, config, fingerprint), device)
     progress(Step("Scoring held-out cells"))
     model.card = model.card.model_copy(
         update={
@@ -183,7 +184,7 @@ def _in_words(dataset: Dataset) -> str:
     return words
 
 
-def _card(dataset: Dataset, network: Network, config: TrainConfig) -> ModelCard:
+def _card(dataset: Dataset, network: Network, config: TrainConfig, fingerprint: str) -> ModelCard:
     split = dataset.split
     return ModelCard(
         architecture=network.architecture,
@@ -192,7 +193,7 @@ def _card(dataset: Dataset, network: Network, config: TrainConfig) -> ModelCard:
         pixel_size_um=dataset.store.pixel_size_um,
         objective=config.objective,
         training=config.model_dump(mode="json", exclude={"output", "overwrite"}),
-        fingerprint=dataset.fingerprint(),
+        fingerprint=fingerprint,
         held_out=HeldOut(by=split.by, test=split.test, validation=split.validation, cells=split.counts()),
         versions={
             "napari-apollo": __version__,
