@@ -28,6 +28,8 @@ _HOMES = {
     "PredictConfig": "napari_apollo.predict",
     "evaluate": "napari_apollo.predict",
     "EvaluateConfig": "napari_apollo.predict",
+    "interpret": "napari_apollo.interpret",
+    "InterpretConfig": "napari_apollo.interpret",
 }
 
 __all__ = ["__version__", *_HOMES]

@@ -70,3 +70,61 @@ def planted() -> SimpleNamespace:
     )
     cells = LatentCells(obs, blocks, features, ("", "DAPI", "DAPI", "gammaH2AX", "gammaH2AX", ""))
     return SimpleNamespace(cells=cells, truth=truth)
+
+
+SIDE = 24
+
+
+@pytest.fixture(scope="session")
+def blood(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
+    """A measured store of simulated blood cells in two panels, of six donors, and an untrained model."""
+    import torch
+
+    from napari_apollo.cells import CellStore, CellStoreWriter
+    from napari_apollo.measure import MeasureConfig, measure
+    from napari_apollo.model import Apollo, Architecture, Modality, ModelCard, Network
+    from napari_apollo.simulate import PANELS, simulate_crops
+
+    folder = tmp_path_factory.mktemp("blood")
+    crops = simulate_crops(240, SIDE, donors=6, workers=1)
+    path = folder / "blood.cells.zarr"
+    with CellStoreWriter(path, PANELS, crop_size=SIDE, dtype="uint16", pixel_size_um=0.6) as writer:
+        for panel in PANELS:
+            rows, images = crops.of_panel(panel)
+            truth = crops.truth.iloc[rows].reset_index(drop=True)
+            obs = truth[["donor", "condition", "label", "y", "x"]].copy()
+            obs["condition"] = np.where(obs["donor"].isin(["D01", "D03", "D05"]), "control", "glioma")
+            obs = obs.assign(
+                field=[f"{donor}_{panel.name}" for donor in obs["donor"]],
+                image="image.tif",
+                centre_y=np.floor(obs["y"] + 0.5).astype(int),
+                centre_x=np.floor(obs["x"] + 0.5).astype(int),
+                scale=1.0,
+                split=np.where(obs["donor"].isin(["D05", "D06"]), "test", "train"),
+            )
+            obs["label"] = np.arange(len(obs)) + 1
+            writer.append(panel.name, images, crops.masks[rows], obs)
+    store = measure(CellStore.open(path), MeasureConfig(families=("shape", "intensity"), workers=1))
+    torch.manual_seed(1)
+    stains = tuple(dict.fromkeys(stain for panel in PANELS for stain in panel.proteins))
+    architecture = Architecture(
+        modalities=(Modality("chromatin", specific=2), Modality("protein", specific=2, conditional=True)),
+        vocabulary=stains,
+        shared=3,
+        embedding=2,
+        crop_size=SIDE,
+        widths=(4, 4),
+        specific_maps=2,
+        normal_codes=True,
+    )
+    card = ModelCard(
+        architecture=architecture,
+        panels=PANELS,
+        normalisation=store.normalisation.model_dump(mode="json"),
+        pixel_size_um=0.6,
+    )
+    network = Network(architecture)
+    with torch.no_grad():
+        for weights in network.parameters():
+            weights.mul_(3)
+    return SimpleNamespace(folder=folder, store=store, model=Apollo(network, card).save(folder / "model"))

@@ -16,7 +16,8 @@ from napari_apollo.cli.inspect import describe, verify_path
 from napari_apollo.cli.measuring import Measurable
 from napari_apollo.cli.options import with_options
 from napari_apollo.demo import DemoConfig
-from napari_apollo.interpret import TrialConfig
+from napari_apollo.interpret.config import InterpretConfig
+from napari_apollo.interpret.trial import TrialConfig
 from napari_apollo.measure import MeasureConfig
 from napari_apollo.predict import EvaluateConfig, OverlayConfig, PredictConfig
 from napari_apollo.study import Study
@@ -223,6 +224,24 @@ def evaluate_command(
     with session(as_json=as_json) as run:
         scores = evaluate(store, model, config, progress=run.progress, should_stop=run.should_stop)
         run.finish(scores.to_json(), scores.table.to_string(index=False, float_format="%.3f"))
+
+
+@app.command("interpret")
+@with_options(InterpretConfig)
+def interpret_command(
+    source: Annotated[
+        Path,
+        typer.Argument(help="Run folder; or a cell store that holds latents.", show_default=False),
+    ],
+    config: InterpretConfig,
+    as_json: AsJson = False,
+) -> None:
+    """Say what the latents of a model mean: features along them, the block that carries each, phenotypes."""
+    from napari_apollo.interpret import interpret
+
+    with session(as_json=as_json) as run:
+        found = interpret(source, config, progress=run.progress, should_stop=run.should_stop)
+        run.finish(found.to_json(), found.in_words())
 
 
 @app.command("simulate")

@@ -1,40 +1,60 @@
-"""What a representation holds: probes, and scores of separation against known truth."""
+"""What a representation holds: meaning of latents, phenotypes, probes, scores against known truth.
 
-from napari_apollo.interpret.goals import Goal, check_goals, table_goals
-from napari_apollo.interpret.separation import (
-    PAPER_SILHOUETTES,
-    SeparationScores,
-    median_scores,
-    separation_scores,
-    silhouette,
-    silhouette_table,
-)
-from napari_apollo.interpret.trial import Trial, TrialConfig, TrialRun, run_trial
-from napari_apollo.probes import (
-    ProbeMatrix,
-    SeparabilityWarning,
-    block_overlap,
-    probe_matrix,
-    separability_warnings,
-)
+Names are imported when first used: settings and tables need no torch.
+"""
 
-__all__ = [
-    "PAPER_SILHOUETTES",
-    "Goal",
-    "ProbeMatrix",
-    "SeparabilityWarning",
-    "SeparationScores",
-    "Trial",
-    "TrialConfig",
-    "TrialRun",
-    "block_overlap",
-    "check_goals",
-    "median_scores",
-    "probe_matrix",
-    "run_trial",
-    "separability_warnings",
-    "separation_scores",
-    "silhouette",
-    "silhouette_table",
-    "table_goals",
-]
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+from napari_apollo.calling import make_callable
+
+_PROBES = "napari_apollo.probes"
+_OWN = "napari_apollo.interpret."
+
+_HOMES = {
+    "PAPER_SILHOUETTES": _OWN + "separation",
+    "Directions": _OWN + "directions",
+    "Goal": _OWN + "goals",
+    "InterpretConfig": _OWN + "config",
+    "Interpretation": _OWN + "interpretation",
+    "LatentCells": _OWN + "cells",
+    "ProbeMatrix": _PROBES,
+    "Published": _OWN + "published",
+    "SeparabilityWarning": _PROBES,
+    "SeparationScores": _OWN + "separation",
+    "Trial": _OWN + "trial",
+    "TrialConfig": _OWN + "trial",
+    "TrialRun": _OWN + "trial",
+    "block_overlap": _PROBES,
+    "cells_of_store": _OWN + "cells",
+    "check_goals": _OWN + "goals",
+    "feature_shares": _OWN + "shares",
+    "find_directions": _OWN + "directions",
+    "interpret": _OWN + "interpretation",
+    "median_scores": _OWN + "separation",
+    "probe_matrix": _PROBES,
+    "published_procedure": _OWN + "published",
+    "run_trial": _OWN + "trial",
+    "separability_warnings": _PROBES,
+    "separation_scores": _OWN + "separation",
+    "silhouette": _OWN + "separation",
+    "silhouette_table": _OWN + "separation",
+    "table_goals": _OWN + "goals",
+}
+
+__all__ = list(_HOMES)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
+
+
+make_callable(__name__)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -122,16 +122,44 @@ def cells_of_store(
         When the store has no latents, or no cell is left.
     """
     table = store.table
-    names = [name for name in table.obsm if name in (SHARED, CHROMATIN_SPECIFIC)]
-    names += sorted(name for name in table.obsm if name.startswith(PROTEIN_SPECIFIC))
-    if SHARED not in names:
+    if SHARED not in table.obsm:
         raise DataError(
             f"{store.path} holds no latents. Predict with a model first, or interpret its run folder."
         )
+    latents = {name: np.asarray(values) for name, values in table.obsm.items()}
+    return cells_of_table(store, latents, parts=parts, wanted=wanted)
+
+
+def cells_of_table(
+    store: CellStore,
+    latents: Mapping[str, ArrayLike],
+    *,
+    parts: NDArray[np.object_] | None = None,
+    wanted: tuple[str, ...] = (),
+) -> LatentCells:
+    """Given latents, and features from the table of a cell store.
+
+    Parameters
+    ----------
+    store
+        Its table may hold features.
+    latents
+        Name of a block to (cell, dimension), in the order of the table; others than blocks are left out.
+    parts, wanted
+        As for ``cells_of_store``.
+
+    Raises
+    ------
+    DataError
+        When no cell is left.
+    """
+    table = store.table
+    names = [name for name in latents if name in (SHARED, CHROMATIN_SPECIFIC)]
+    names += sorted(name for name in latents if name.startswith(PROTEIN_SPECIFIC))
     keep = store.obs["qc"].to_numpy(bool)
     if wanted and parts is not None:
         keep &= np.isin(parts.astype(str), wanted)
-    blocks = {name: np.asarray(table.obsm[name], np.float64) for name in names}
+    blocks = {name: np.asarray(latents[name], np.float64) for name in names}
     keep &= np.isfinite(blocks[SHARED]).all(axis=1)
     rows = np.flatnonzero(keep)
     if not len(rows):

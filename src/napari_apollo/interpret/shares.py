@@ -40,8 +40,8 @@ def feature_shares(
 
     Features are ranks within donors as normal scores, latents are taken less their donor's mean. A probe
     reads each feature from the shared latents, from each specific block with the shared one beside it, and
-    from all together; it is fitted on other donors than it is scored on. A feature of a protein has three blocks,
-    one of chromatin or of the mask two.
+    from all together; it is fitted on other donors than it is scored on. A feature of a protein has three
+    blocks, one of chromatin or of the mask two.
 
     Parameters
     ----------
@@ -174,8 +174,8 @@ def _row(
     errors: dict[tuple[str, ...], Floats], total: Floats, kinds: dict[str, list[Floats]], seed: int
 ) -> dict[str, object]:
     def explained(of: tuple[str, ...], weights: Floats) -> float:
-        whole = weights @ total
-        return float(max(0.0, 1 - weights @ errors[of] / whole)) if whole > 0 else float("nan")
+        whole = float(weights @ total)
+        return max(0.0, 1 - float(weights @ errors[of]) / whole) if whole > 0 else float("nan")
 
     def share(kind: str, weights: Floats) -> float:
         if kind == "shared":

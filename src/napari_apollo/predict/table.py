@@ -53,15 +53,17 @@ class CellResults:
         column = self._scores.setdefault(name, {}).setdefault(stain, np.full(self._count, np.nan, np.float32))
         column[positions] = values
 
+    def blocks(self) -> dict[str, np.ndarray]:
+        """Latents by the name of their block, (cell, dimension) float32, without those of no dimension."""
+        return {key: values for key, values in self._latents.items() if values.shape[1]}
+
     def write(self, store: CellStore, about: dict[str, str]) -> None:
         """Put everything into the store's table, in place of what an earlier prediction put there."""
         table = store.table.copy()
         for key in list(table.obsm):
             if key in _OWN or key.startswith((SHARED_FROM, PROTEIN_SPECIFIC)):
                 del table.obsm[key]
-        for key, values in self._latents.items():
-            if values.shape[1]:
-                table.obsm[key] = values
+        table.obsm.update(self.blocks())
         for key, columns in self._scores.items():
             table.obsm[key] = pd.DataFrame(columns, index=table.obs_names)
         table.uns[UNS] = dict(about)

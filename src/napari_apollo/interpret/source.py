@@ -1,0 +1,136 @@
+"""From a run, a model or a cell store to the cells that are interpreted."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from napari_apollo.cells.store import CellStore
+from napari_apollo.errors import ConfigError, FileError
+from napari_apollo.interpret.cells import LatentCells, cells_of_store, cells_of_table
+from napari_apollo.interpret.config import InterpretConfig
+from napari_apollo.predict.fit import require_fit
+from napari_apollo.predict.heldout import parts_of
+from napari_apollo.predict.inference import Inference, inference_for, load_model
+from napari_apollo.predict.table import CellResults
+from napari_apollo.progress import Progress, ShouldStop, Step, stop_if_asked
+
+if TYPE_CHECKING:
+    from napari_apollo.model import Apollo
+    from napari_apollo.train import Run
+
+
+@dataclass(frozen=True)
+class Source:
+    """What an interpretation starts from.
+
+    Attributes
+    ----------
+    store
+        The cells.
+    model
+        The trained model; None where the store's own latents are interpreted.
+    place
+        Folder of the model; empty without one.
+    """
+
+    store: CellStore
+    model: Apollo | None
+    place: str
+
+    def part(self) -> np.ndarray | None:
+        """(cell,) part of the data each cell belonged to in the training; None without a model."""
+        if self.model is None:
+            return None
+        return parts_of(self.store.obs, self.model.card, self.store.crop_size)
+
+    def inference(self, batch_size: int) -> Inference | None:
+        """The model at work on the store."""
+        return None if self.model is None else inference_for(self.model, self.store, "store", batch_size)
+
+
+def open_source(run_or_store: Run | CellStore | Path | str, config: InterpretConfig) -> Source:
+    """Cells and model behind a run, its folder, a model folder with a store, or a cell store.
+
+    Raises
+    ------
+    FileError
+        When there is nothing of the kind at the path.
+    ConfigError
+        When a model folder is given without a store.
+    """
+    if isinstance(run_or_store, CellStore):
+        return Source(run_or_store, None, "")
+    if isinstance(run_or_store, (str, Path)):
+        path = Path(run_or_store)
+        if not path.exists():
+            raise FileError(path, "does not exist.", "Give a run folder, a model folder or a cell store.")
+        if (path / "status.json").is_file():
+            from napari_apollo.train import Run
+
+            return _of_run(Run(path), config)
+        if (path / "model.json").is_file():
+            if config.store is None:
+                raise ConfigError(f"{path} is a model folder; say by store which cells to interpret.")
+            model, place = load_model(path, config.device)
+            return Source(CellStore.open(config.store), model, place)
+        return Source(CellStore.open(path), None, "")
+    return _of_run(run_or_store, config)
+
+
+def _of_run(run: Run, config: InterpretConfig) -> Source:
+    model, place = load_model(run, config.device)
+    return Source(CellStore.open(config.store or run.store), model, place)
+
+
+def gather(
+    source: Source, config: InterpretConfig, progress: Progress, should_stop: ShouldStop
+) -> LatentCells:
+    """Latents and features of the cells that are asked for.
+
+    Raises
+    ------
+    DataError
+        When no cell is left.
+    PanelMismatch, ModelError
+        When model and cells do not go together.
+    """
+    part = source.part()
+    inference = source.inference(config.batch_size)
+    if inference is None:
+        return cells_of_store(source.store, parts=part, wanted=config.parts)
+    latents = _encode(source, inference, progress, should_stop)
+    return cells_of_table(source.store, latents, parts=part, wanted=config.parts)
+
+
+def _encode(
+    source: Source, inference: Inference, progress: Progress, should_stop: ShouldStop
+) -> dict[str, np.ndarray]:
+    """Latents of every cell by the names of their blocks, NaN for cells without them."""
+    store = source.store
+    panels = require_fit(inference.model, source.place, store, skip_unknown=True)
+    results = CellResults(store.n_cells)
+    done, total = 0, sum(store.count(name) for name in panels)
+    for name in panels:
+        panel, positions = store.panels[name], store.rows(name)
+        for start in range(0, len(positions), inference.batch_size):
+            stop_if_asked(should_stop)
+            progress(Step("Placing cells", done, total, f"panel {name}"))
+            rows = np.arange(start, min(start + inference.batch_size, len(positions)))
+            raw = store.read_images(name, rows)
+            images = inference.normalisation.apply(raw, panel.stains, store.groups(name, rows))
+            results.latents(positions[rows], inference.encode(images, panel))
+            done += len(rows)
+    progress(Step("Placing cells", total, total))
+    return results.blocks()
+
+
+def donors_in_words(obs: pd.DataFrame) -> str:
+    """Cells, donors and conditions of a table, in words."""
+    conditions = obs["condition"].astype(str)
+    donors = obs["donor"].astype(str).nunique()
+    return f"{len(obs)} cells of {donors} donors; conditions: {', '.join(sorted(set(conditions)))}"

@@ -1,0 +1,150 @@
+"""Images along a direction of the latents: real cells that lie along it, and what the decoders draw."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_apollo.interpret.axes import PrincipalAxes
+from napari_apollo.interpret.cells import LatentCells, kind_of_block
+from napari_apollo.predict.table import CHROMATIN_SPECIFIC, PROTEIN_SPECIFIC, SHARED
+
+if TYPE_CHECKING:
+    from napari_apollo.cells.store import CellStore
+    from napari_apollo.model import Apollo
+
+Images = NDArray[np.float32]
+
+STEPS = (-2.0, -1.0, 0.0, 1.0, 2.0)
+"""Where images are made, in standard deviations of the cells along the direction."""
+
+_CENTRAL = 0.25  # share of the cells, those nearest to the axis, that real examples are taken from
+
+
+@dataclass(frozen=True)
+class Walk:
+    """Images along one direction.
+
+    Attributes
+    ----------
+    block, axis
+        Which, axes counted from 1.
+    steps
+        (step,) where, in standard deviations.
+    real
+        Stain to (step, y, x) in [0, 1]: the image of the central cell nearest to each step; black where there
+        is none.
+    decoded
+        Stain to (step, y, x) in [0, 1]: the mean cell moved along the direction and decoded.
+    """
+
+    block: str
+    axis: int
+    steps: tuple[float, ...]
+    real: dict[str, Images]
+    decoded: dict[str, Images]
+
+
+def walk_along(
+    cells: LatentCells,
+    axes: PrincipalAxes,
+    block: str,
+    axis: int,
+    *,
+    store: CellStore | None = None,
+    model: Apollo | None = None,
+    steps: tuple[float, ...] = STEPS,
+) -> Walk:
+    """Images along a direction.
+
+    Parameters
+    ----------
+    cells
+        The cells.
+    axes
+        Principal axes of the block.
+    block, axis
+        Which direction, axes counted from 0.
+    store
+        Cells' images; no real ones without it.
+    model
+        Decoders; no decoded ones without it.
+    steps
+        Where, in standard deviations from the mean.
+    """
+    real = {} if store is None else _real(cells, axes, block, axis, store, steps)
+    decoded = {} if model is None else _decoded(cells, axes, block, axis, model, steps)
+    return Walk(block, axis + 1, steps, real, decoded)
+
+
+def central_cells(axes: PrincipalAxes, axis: int, steps: tuple[float, ...]) -> NDArray[np.int64]:
+    """The cell nearest to each step along an axis among those near the axis; -1 where there is none near.
+
+    Parameters
+    ----------
+    axes
+        Principal axes.
+    axis
+        Which, from 0.
+    steps
+        (step,) places, in standard deviations.
+    """
+    known = np.flatnonzero(np.isfinite(axes.scores).all(axis=1))
+    scaled = axes.scores[known] / axes.spread
+    off = np.delete(scaled, axis, axis=1)
+    distance = np.square(off).sum(axis=1)
+    near = distance <= np.quantile(distance, _CENTRAL) if off.shape[1] else np.ones(len(known), bool)
+    along, candidates = scaled[near, axis], known[near]
+    half = min((abs(b - a) for a, b in pairwise(steps)), default=1.0) / 2
+    found = []
+    for step in steps:
+        at = int(np.argmin(np.abs(along - step)))
+        found.append(candidates[at] if abs(along[at] - step) <= half else -1)
+    return np.array(found, np.int64)
+
+
+def _real(
+    cells: LatentCells, axes: PrincipalAxes, block: str, axis: int, store: CellStore, steps: tuple[float, ...]
+) -> dict[str, Images]:
+    chosen = central_cells(axes, axis, steps)
+    out: dict[str, Images] = {}
+    for at, position in enumerate(chosen):
+        if position < 0:
+            continue
+        cell = cells.obs.iloc[int(position)]
+        panel = store.panels[str(cell["panel"])]
+        crop = store.normalised(panel.name, np.array([int(cell["row"])]))[0]
+        kind = kind_of_block(block)
+        specific = (panel.anchor if kind == "chromatin" else block.removeprefix(PROTEIN_SPECIFIC),)
+        for stain in panel.stains if kind == "shared" else specific:
+            empty = np.zeros((len(steps), store.crop_size, store.crop_size), np.float32)
+            out.setdefault(stain, empty)[at] = crop[panel.index(stain)]
+    return out
+
+
+def _decoded(
+    cells: LatentCells, axes: PrincipalAxes, block: str, axis: int, model: Apollo, steps: tuple[float, ...]
+) -> dict[str, Images]:
+    means = {name: np.nanmean(values, axis=0) for name, values in cells.blocks.items()}
+    moved = np.stack([axes.moved(means[block], axis, step) for step in steps]).astype(np.float32)
+
+    def of(name: str) -> NDArray[np.float32] | None:
+        if name == block:
+            return moved
+        return np.tile(means[name], (len(steps), 1)).astype(np.float32) if name in means else None
+
+    shared = of(SHARED)
+    assert shared is not None
+    out: dict[str, Images] = {}
+    if kind_of_block(block) != "protein":
+        out["chromatin"] = model.decode(shared, of(CHROMATIN_SPECIFIC), "chromatin")
+    if kind_of_block(block) != "chromatin":
+        own = [block.removeprefix(PROTEIN_SPECIFIC)] if block != SHARED else list(model.card.vocabulary)
+        for stain in own:
+            if stain in model.card.vocabulary:
+                out[stain] = model.decode(shared, of(PROTEIN_SPECIFIC + stain), "protein", stain)
+    return out

@@ -1,0 +1,111 @@
+"""Interpretation of a model and of a store: what is written and refused, what a poor study still gets."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+import anndata
+import numpy as np
+import pandas as pd
+import pytest
+
+import napari_apollo
+from napari_apollo.errors import Cancelled, ConfigError, DataError, FileError
+from napari_apollo.interpret import InterpretConfig, interpret
+from napari_apollo.progress import Step
+
+QUICK = {"directions": 2, "permutations": 10, "probe": "linear", "folds": 3, "walks": 1, "device": "cpu"}
+
+
+@pytest.fixture(scope="module")
+def written(blood: SimpleNamespace, tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
+    folder = tmp_path_factory.mktemp("out") / "meaning"
+    steps: list[Step] = []
+    config = InterpretConfig(
+        store=blood.store.path, output=folder, published=True, hold_outs=2, ablation=False, **QUICK
+    )
+    found = napari_apollo.interpret(blood.model, config, progress=steps.append)
+    return SimpleNamespace(folder=folder, found=found, steps=steps, config=config)
+
+
+def test_a_report_that_stands_alone_and_its_tables(written: SimpleNamespace) -> None:
+    html = (written.folder / "interpretation.html").read_text("utf-8")
+    assert "What explains each feature" in html
+    assert "data:image/png;base64," in html
+    assert "http" not in html.replace("http-equiv", "")
+    for name, table in written.found.tables().items():
+        assert len(pd.read_csv(written.folder / f"{name}.csv")) == len(table)
+    facts = json.loads((written.folder / "interpretation.json").read_text("utf-8"))
+    assert facts["schema_version"] == 1
+    assert facts["shares"][0]["feature"]
+    data = anndata.read_h5ad(written.folder / "interpretation.h5ad")
+    assert data.n_obs == 240
+    assert data.obsm["shared"].shape == (240, 3)
+    assert data.obsm["shared_directions"].shape[1] == 2
+    assert {step.stage for step in written.steps} >= {"Placing cells", "Finding directions"}
+
+
+def test_blocks_are_those_of_the_model(written: SimpleNamespace) -> None:
+    found = written.found
+    assert {"shared", "chromatin_specific", "protein_specific_gammaH2AX"} <= set(found.cells.blocks)
+    assert found.walks
+    walk = next(walk for walk in found.walks if walk.block == "shared")
+    assert walk.decoded["chromatin"].shape == (5, 24, 24)
+    assert "DAPI" in walk.real
+    assert "Note" not in found.in_words() or found.notes
+
+
+def test_the_same_again(written: SimpleNamespace, blood: SimpleNamespace) -> None:
+    again = interpret(blood.model, written.config.model_copy(update={"output": None}))
+    for name, table in written.found.tables().items():
+        pd.testing.assert_frame_equal(table, again.tables()[name])
+
+
+def test_latents_of_a_store(blood: SimpleNamespace) -> None:
+    with pytest.raises(DataError, match="holds no latents"):
+        interpret(blood.store.path, InterpretConfig(**QUICK))
+    table = blood.store.table.copy()
+    table.obsm["shared"] = np.random.default_rng(0).normal(size=(table.n_obs, 2)).astype(np.float32)
+    blood.store.write_table(table)
+    try:
+        found = interpret(blood.store, InterpretConfig(**QUICK, phenotypes=False))
+        assert list(found.cells.blocks) == ["shared"]
+        assert not found.directions.table["discovery"].any()
+    finally:
+        del table.obsm["shared"]
+        blood.store.write_table(table)
+
+
+def test_what_is_refused(blood: SimpleNamespace, written: SimpleNamespace, tmp_path: Path) -> None:
+    with pytest.raises(FileError, match="does not exist"):
+        interpret(tmp_path / "no")
+    with pytest.raises(ConfigError, match="say by store"):
+        interpret(blood.model)
+    with pytest.raises(FileError, match="exists already"):
+        interpret(blood.model, written.config)
+    with pytest.raises(Cancelled):
+        interpret(
+            blood.model,
+            InterpretConfig(store=blood.store.path, output=tmp_path / "out"),
+            should_stop=lambda: True,
+        )
+    assert not list(tmp_path.iterdir())
+    with pytest.raises(DataError, match="no cell"):
+        interpret(blood.model, InterpretConfig(store=blood.store.path, parts=("validation",), **QUICK))
+
+
+def test_one_donor_of_one_condition_gets_what_can_be_had(blood: SimpleNamespace) -> None:
+    table = blood.store.table.copy()
+    kept = blood.store.obs["donor"].astype(str) == "D01"
+    table.obs["qc"] = kept.to_numpy()
+    original = blood.store.table.copy()
+    blood.store.write_table(table)
+    try:
+        found = interpret(blood.model, InterpretConfig(store=blood.store.path, **QUICK))
+    finally:
+        blood.store.write_table(original)
+    assert found.shares is not None
+    assert any("1 donor" in note for note in found.notes)
+    assert any("too few" in note for note in found.notes)
