@@ -27,7 +27,7 @@ NAMES = ("chromatin", "protein")
 
 def settings(**changes: object) -> SimpleNamespace:
     sizes = {"shared": 5, "specific": 3, "embedding": 4, "width": 8, "head": 12, "specific_maps": 4}
-    chosen = {**AGREEMENT, **sizes, "loss": "mse", "turn_cells": False}
+    chosen = {**AGREEMENT, **sizes, "loss": "mse", "turn_cells": False, "follow": 0.0}
     chosen |= {"beta": 0.02, "gamma": 3.0, "eta": 0.1, "opening": 10.0}
     return SimpleNamespace(**{**chosen, **changes})
 
@@ -160,7 +160,9 @@ def test_encoders_do_not_move_what_is_specific() -> None:
     batch = one_batch(data, [0, 1, 2, 3])
     own = {name: objective.posteriors.specific[name].gather(view.row) for name, view in batch.views.items()}
     torch.manual_seed(0)
-    losses = stage._losses(batch, objective.posteriors.shared.gather(batch.cells), own, 0.0)
+    codes = {name: network.encode(name, view.values, view.stain) for name, view in batch.views.items()}
+    shared = objective.posteriors.shared.gather(batch.cells)
+    losses = stage._losses(batch, formula._Seen(batch, None, codes), shared, own, 0.0)
     encoding = losses[stage.losses.index("encoding") - 1]
     leaves = [*own.values(), *network.encoders.parameters()]
     gradients = torch.autograd.grad(encoding, leaves, allow_unused=True)
@@ -180,6 +182,28 @@ def test_only_rows_of_the_batch_move_and_all_proteins_of_a_cell() -> None:
         for name, table in objective.posteriors.tables.items()
     }
     assert moved == {"shared": [3, 5], "chromatin": [3, 5], "protein": [6, 7, 10, 11]}
+
+
+def test_at_first_latents_follow_the_encoders_and_do_not_move_freely() -> None:
+    _, data, objective = start(follow=0.5)
+    stage = objective.stages[0]
+    stage.prepare()
+    batch = one_batch(data, [3, 5, 8, 11])
+    before = {name: table.values.clone() for name, table in objective.posteriors.tables.items()}
+    twin, _, _ = start()
+    twin.train()
+    stage.step(batch, 1.0, 0.4)
+    code = twin.encode("protein", batch.views["protein"].values, batch.views["protein"].stain)
+    rows = batch.views["protein"].row
+    assert torch.allclose(
+        objective.posteriors.specific["protein"].values[rows], torch.cat(code.specific_normal, 1), atol=1e-6
+    )
+    assert not objective.posteriors.shared._steps.any()
+    assert torch.equal(objective.posteriors.shared.values[:3], before["shared"][:3])
+    followed = objective.posteriors.shared.values[batch.cells].clone()
+    stage.step(batch, 1.0, 0.6)
+    moved = (objective.posteriors.shared.values[batch.cells] - followed).abs().max()
+    assert float(moved) == pytest.approx(settings().latent_rate, rel=1e-2)  # one step of Adam
 
 
 @pytest.mark.parametrize("cells", [[0, 1, 2, 3, 4, 5], [0, 1, 2, 3]], ids=["some lack", "all lack"])

@@ -161,6 +161,10 @@ class TrainConfig(OperationConfig):
     sharpening: float = _small("sharpening", gt=0, le=1)
     """Agreement: what 'beta' is multiplied by at the end; it falls between 40 % and 70 % of step 1."""
 
+    follow: float = _small("follow", ge=0, lt=1)
+    """Agreement: part of step 1 during which the latents of cells take over what encoders say of them,
+    before they move freely: with few epochs they would not come far from where they start."""
+
     shared_cost: float = _small("shared_cost", ge=0, le=1)
     """Agreement: price of shared information that all modalities confirm, as a part of 'beta'."""
 

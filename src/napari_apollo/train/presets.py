@@ -41,6 +41,7 @@ PAPER: dict[str, Any] = {
     "eta": 0.0,
     "opening": 1.0,
     "sharpening": 1.0,
+    "follow": 0.0,
     "shared_cost": 0.1,
     "cross_weight": 1.0,
     "product_weight": 1.0,
@@ -85,6 +86,7 @@ AGREEMENT: dict[str, Any] = {
     "encoder_epochs": 28,
     "regression_weight": 0.1,
     "beta": 3e-5,
+    "follow": 0.5,
 }
 
 PRESETS: dict[str, dict[str, Any]] = {"small": SMALL, "paper": PAPER, "agreement": AGREEMENT}
@@ -118,6 +120,7 @@ _TABLES_PAPER: dict[str, Any] = {
     "eta": 0.0,
     "opening": 1.0,
     "sharpening": 1.0,
+    "follow": 0.0,
     "shared_cost": 0.0,
     "cross_weight": 0.0,
     "product_weight": 0.0,

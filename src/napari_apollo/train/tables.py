@@ -79,6 +79,7 @@ class TableSettings:
     eta: float
     opening: float
     sharpening: float
+    follow: float
     shared_cost: float
     cross_weight: float
     product_weight: float

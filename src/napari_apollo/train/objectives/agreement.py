@@ -9,7 +9,7 @@ the shared latent costs more the less a modality alone would have known it.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import ClassVar, Protocol
+from typing import ClassVar, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -32,11 +32,10 @@ from napari_apollo.train.objectives.normals import (
     dependence,
     divergence,
     information,
-    product,
     sample,
     split,
 )
-from napari_apollo.train.objectives.posteriors import Posteriors
+from napari_apollo.train.objectives.posteriors import Posteriors, joint_code
 
 OPENING = (0.0, 0.25)
 """Parts of the first stage between which specific information falls to its price."""
@@ -67,6 +66,8 @@ class AgreementSettings(Protocol):
     def opening(self) -> float: ...
     @property
     def sharpening(self) -> float: ...
+    @property
+    def follow(self) -> float: ...
     @property
     def shared_cost(self) -> float: ...
     @property
@@ -137,6 +138,14 @@ class Agreement:
         return split(table.values.index_select(0, rows))[0] * self._network.kept(block)
 
 
+class _Seen(NamedTuple):
+    """A batch as the encoders see it: some cells turned, which of them lie as they did, and the codes."""
+
+    batch: Batch
+    kept: Tensor | None
+    codes: Mapping[str, Code]
+
+
 class AgreementStage:
     """Posteriors, decoders and encoders, together."""
 
@@ -186,13 +195,21 @@ class AgreementStage:
             for name, view in batch.views.items()
             if name in posteriors.specific
         }
-        losses = self._losses(batch, shared, specific, done)
+        # Posteriors belong to cells as they lay; what encoders alone say can be asked of turned ones, too.
+        seen, kept = turn(batch) if self._settings.turn_cells else (batch, None)
+        codes = {
+            name: self._network.encode(name, view.values, view.stain) for name, view in seen.views.items()
+        }
+        losses = self._losses(batch, _Seen(seen, kept, codes), shared, specific, done)
         total = torch.stack(losses).sum()
         for group, rate in zip(self._optimiser.param_groups, self._rates, strict=True):
             group["lr"] = rate * rate_scale
         self._optimiser.zero_grad(set_to_none=True)
         total.backward()
         self._optimiser.step()
+        if done < self._settings.follow:
+            posteriors.follow(seen, codes, kept)
+            return torch.stack([total, *losses]).detach()
         assert shared.grad is not None
         posteriors.shared.update(batch.cells, shared.grad, scale=rate_scale)
         for name, leaf in specific.items():
@@ -201,12 +218,15 @@ class AgreementStage:
         return torch.stack([total, *losses]).detach()
 
     def _losses(
-        self, batch: Batch, shared: Tensor, specific: Mapping[str, Tensor], done: float
+        self,
+        batch: Batch,
+        encoded: _Seen,
+        shared: Tensor,
+        specific: Mapping[str, Tensor],
+        done: float,
     ) -> list[Tensor]:
         network, own = self._network, self._settings
-        # Posteriors belong to cells as they lay; what encoders alone say can be asked of turned ones, too.
-        seen, kept = turn(batch) if own.turn_cells else (batch, None)
-        codes = {name: network.encode(name, view.values, view.stain) for name, view in seen.views.items()}
+        seen, kept, codes = encoded
         mean, log_variance = self._open(shared, "shared")
         free = sample(mean, log_variance)
         joint = sample(*joint_code(batch, codes))
@@ -317,12 +337,6 @@ class AgreementStage:
         self._closings.copy_(tensors["closings"])
         self._posteriors.load(under("posteriors", tensors))
         load_adam(self._optimiser, self.network_parameters, under("adam", tensors))
-
-
-def joint_code(batch: Batch, codes: Mapping[str, Code]) -> tuple[Tensor, Tensor]:
-    """Means and log variances (b, s) of what all encoders of a cell say together."""
-    said = [(*code.shared_normal, batch.views[name].cell) for name, code in codes.items()]
-    return product(len(batch.cells), said, said[0][0].shape[1], said[0][0])
 
 
 def _mean(values: Tensor, weight: Tensor | None) -> Tensor:

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from napari_apollo.model.network import Network
-from napari_apollo.train.data import CellData
+from napari_apollo.model.network import Code, Network
+from napari_apollo.train.data import Batch, CellData
 from napari_apollo.train.latents import LatentTable
 from napari_apollo.train.objectives.base import prefixed, under
-from napari_apollo.train.objectives.normals import split
+from napari_apollo.train.objectives.normals import product, split
 from napari_apollo.train.objectives.pruning import distinct_dimensions, used_dimensions
 
 if TYPE_CHECKING:
@@ -58,6 +58,21 @@ class Posteriors:
         """All tables: ``shared``, and the names of modalities."""
         return {"shared": self.shared, **self.specific}
 
+    @torch.no_grad()
+    def follow(self, batch: Batch, codes: Mapping[str, Code], kept: Tensor | None) -> None:
+        """Take over what the encoders say of the cells of a batch, but for those not ``kept`` (b,) bool."""
+        said = {"shared": (batch.cells, torch.cat(joint_code(batch, codes), 1), kept)}
+        for name, code in codes.items():
+            if name in self.specific:
+                view = batch.views[name]
+                lies = None if kept is None else kept.index_select(0, view.cell)
+                said[name] = (view.row, torch.cat(code.specific_normal, 1), lies)
+        for name, (rows, values, lies) in said.items():
+            table = self.tables[name].values
+            if lies is not None:
+                values = torch.where(lies[:, None], values, table.index_select(0, rows))
+            table.index_copy_(0, rows, values)
+
     def close(self, network: Network, least: float, told: float = 1.0) -> None:
         """Close the dimensions that hold fewer than ``least`` nats a row, or nothing of their own.
 
@@ -83,3 +98,9 @@ class Posteriors:
         """Go on from what ``tensors`` gave."""
         for name, table in self.tables.items():
             table.load(under(name, tensors))
+
+
+def joint_code(batch: Batch, codes: Mapping[str, Code]) -> tuple[Tensor, Tensor]:
+    """Means and log variances (b, s) of what all encoders of a cell say together."""
+    said = [(*code.shared_normal, batch.views[name].cell) for name, code in codes.items()]
+    return product(len(batch.cells), said, said[0][0].shape[1], said[0][0])
