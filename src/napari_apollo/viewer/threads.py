@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 from napari.qt.threading import WorkerBase, create_worker
@@ -23,15 +24,30 @@ class _Worker(WorkerBase):
     def __init__(self, job: Job) -> None:
         super().__init__()
         self._job = job
+        self._future: Future[Any] | None = None
 
     def quit(self) -> None:
         """Ask the job to stop."""
         self._job.cancel()
         super().quit()
 
-    def work(self) -> Any:
-        """Do the job."""
-        return self._job.work()
+    def work(self) -> None:
+        """Do the job, and keep what came of it.
+
+        Nothing is raised and nothing returned: with PySide6 napari cannot take the signals of either.
+        """
+        with ThreadPoolExecutor(1, "apollo-job") as pool:
+            self._future = pool.submit(self._job.work)
+            self._future.exception()
+
+    def hand_over(self) -> BaseException | None:
+        """Give the job what came of it, in the thread of the window; the error, where there was one."""
+        error = None if self._future is None else self._future.exception()
+        if isinstance(error, Exception):
+            self._job.fail(error)
+        elif self._future is not None:
+            self._job.succeed(self._future.result())
+        return error
 
 
 class _Shown:
@@ -70,9 +86,7 @@ class Threads:
         self._working.add(job)
         job.ended.connect(self._hide)
         worker = create_worker(job, _worker_class=_Worker, _ignore_errors=True, _start_thread=False)
-        worker.returned.connect(job.succeed)
-        worker.errored.connect(lambda error: self._fail(job, error))
-        worker.finished.connect(lambda: self._working.discard(job))
+        worker.finished.connect(lambda: self._over(job, worker))
         worker.start()
         self._timer.start()
 
@@ -88,10 +102,10 @@ class Threads:
         """Call something when the window has had its turn."""
         QTimer.singleShot(0, action)
 
-    def _fail(self, job: Job, error: Exception) -> None:
-        wanted = job.running
-        job.fail(error)
-        if wanted and job.state == "failed":
+    def _over(self, job: Job, worker: _Worker) -> None:
+        self._working.discard(job)
+        error = worker.hand_over()
+        if error is not None and job.state == "failed":
             tell_error(error, job.title)
 
     def _look(self) -> None:
