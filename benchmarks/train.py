@@ -246,6 +246,9 @@ class Turns:
     def checkpoint(self, position: object, losses: object) -> None:
         """Nothing is kept."""
 
+    def last_good(self) -> str:
+        return ""
+
     def after_stage(self, stage: object, following: object) -> None:
         self._process = time.process_time()
 
@@ -321,6 +324,134 @@ def compare_steps(arguments: argparse.Namespace, device: torch.device) -> dict[s
     return result
 
 
+# --- time to quality -----------------------------------------------------------------------------------
+
+
+class Reached(Exception):
+    """The held-out error that was aimed at."""
+
+
+class Aim:
+    """A keeper that looks at the held-out error after every epoch with encoders, off the clock."""
+
+    def __init__(self, network: Network, held_out: CellData, target: float) -> None:
+        self.error = np.inf
+        self.wall = self.process = 0.0
+        self._network, self._held_out, self._target = network, held_out, target
+        self._started = (time.perf_counter(), time.process_time())
+
+    def due(self) -> bool:
+        return False
+
+    def checkpoint(self, position: object, losses: object) -> None:
+        """Nothing is kept."""
+
+    def last_good(self) -> str:
+        return ""
+
+    def after_stage(self, stage: object, following: object) -> None:
+        """Nothing to tell."""
+
+    def after_epoch(self, epoch: Epoch) -> None:
+        self.wall += time.perf_counter() - self._started[0]
+        self.process += time.process_time() - self._started[1]
+        if epoch.stage != "latents":
+            self.error = held_out_error(self._network, self._held_out)
+            if self.error <= self._target:
+                raise Reached
+        self._started = (time.perf_counter(), time.process_time())
+
+
+@torch.no_grad()
+def held_out_error(network: Network, cells: CellData) -> float:
+    """Mean absolute error of held-out images rebuilt through encoders and full decoders."""
+    modes = {part: part.training for part in network.modules()}
+    network.eval()
+    order = np.arange(cells.n_cells)
+    found: dict[str, list[Tensor]] = {name: [] for name in NAMES}
+    for batch in cells.batches([order[start : start + 256] for start in range(0, len(order), 256)]):
+        for name, view in batch.views.items():
+            code = network.encode(name, view.values, view.stain)
+            made = network.activate(name, network.decode(name, code.shared, code.specific, view.stain))
+            found[name].append((made - view.values).abs().mean(dim=(1, 2, 3)))
+    for part, training in modes.items():
+        part.training = training
+    return float(np.mean([torch.cat(parts).mean().item() for parts in found.values()]))
+
+
+def time_to_quality(arguments: argparse.Namespace, device: torch.device) -> dict[str, Any]:
+    """Time of the reference to its best held-out error, and ours to the same error."""
+    gpu = device.type == "cuda"
+    size, count, held = (128, 8192, 1024) if gpu else (32, 768, 192)
+    preset = "paper" if gpu else "small"
+    shape = {name: PRESETS[preset][name] for name in ("shared", "specific", "embedding", "width", "head")}
+    cells = make_cells(count + held, size, seed=1)
+    order = np.random.default_rng(2).permutation(count + held)
+    known = Cells({name: values[order] for name, values in cells.images.items()}, cells.stain[order])
+    train, test = known.part(slice(0, count)), known.part(slice(count, None))
+    batch = PAPER_BATCH if gpu else 32
+    paper = settings_of("paper", **shape, batch_size=batch)
+    torch.manual_seed(0)
+    network = seeded_network(image_architecture(paper, STAINS, size), 3).to(device)
+    reference = Reference(network, train, paper, device, count)
+    held_out = cell_data(test, device)
+    first, second = arguments.reference_epochs
+    wall, process = time.perf_counter(), time.process_time()
+    for _ in range(first):
+        reference.latents_epoch()
+    best = np.inf
+    theirs = {}
+    for epoch in range(second):
+        reference.encoders_epoch()
+        if epoch % 5 == 4 or epoch == second - 1:
+            spent = time.perf_counter() - wall, time.process_time() - process
+            error = held_out_error(network, held_out)
+            if error < best:
+                best, theirs = error, {"wall_s": spent[0], "process_s": spent[1]}
+            wall, process = time.perf_counter() - spent[0], time.process_time() - spent[1]
+    result: dict[str, Any] = {
+        "size": size,
+        "cells": count,
+        "reference_epochs": [first, second],
+        "reference": {"error": best, **theirs},
+    }
+    for name in ("two-step", "agreement"):
+        settings = settings_of("small" if name == "two-step" else "agreement", **shape, batch_size=batch)
+        own = place_network(
+            seeded_network(image_architecture(settings, STAINS, size), 3),
+            device,
+            precision=arguments.precision,
+            compiled=arguments.compile,
+        )
+        data = cell_data(train, device)
+        objective = get_objective(name, own, data, settings)
+        aim = Aim(own, held_out, best)
+        reached = False
+        try:
+            Loop(own, objective, data, held_out, settings, str, aim).run(silent, never)
+        except Reached:
+            reached = True
+        result[name] = {"error": aim.error, "reached": reached, "wall_s": aim.wall, "process_s": aim.process}
+    return result
+
+
+def show_quality(found: dict[str, Any]) -> None:
+    """The table of times to quality."""
+    theirs = found["reference"]
+    first, second = found["reference_epochs"]
+    print(f"\nTime to the best held-out error of {first} + {second} epochs of the reference,")
+    print(f"{found['cells']} cells of {found['size']} px")
+    print(f"{'':12}{'error':>8}{'wall':>9}{'CPU':>9}{'shorter':>9}{'by CPU time':>13}")
+    print(f"{'reference':12}{theirs['error']:>8.4f}{theirs['wall_s']:>8.1f}s{theirs['process_s']:>8.1f}s")
+    for name in ("two-step", "agreement"):
+        row = found[name]
+        wall, process = theirs["wall_s"] / row["wall_s"], theirs["process_s"] / row["process_s"]
+        print(
+            f"{name:12}{row['error']:>8.4f}{row['wall_s']:>8.1f}s{row['process_s']:>8.1f}s{wall:>8.1f}x"
+            f"{process:>12.1f}x{'' if row['reached'] else '  (not reached)'}"
+        )
+
+
 def matrix_rate(device: torch.device, size: int = 8192, repeats: int = 10) -> float:
     """Operations per second of bf16 matrix products on a GPU."""
     left, right = (torch.randn(size, size, device=device, dtype=torch.bfloat16) for _ in range(2))
@@ -346,6 +477,15 @@ def main() -> None:
     )
     parser.add_argument("--precision", default="auto", choices=("auto", "float32", "bfloat16"))
     parser.add_argument("--compile", action="store_true", help="fuse layers with torch.compile")
+    parser.add_argument("--quality", action="store_true", help="also the time to the reference's error")
+    parser.add_argument(
+        "--reference-epochs",
+        type=int,
+        nargs=2,
+        default=(200, 100),
+        metavar=("STEP1", "STEP2"),
+        help="of the reference, for --quality",
+    )
     arguments = parser.parse_args()
     device = pick_device(arguments.device)
     gpu = device.type == "cuda"
@@ -365,6 +505,9 @@ def main() -> None:
             f"{row['ratio_wall']:>7.1f}x{row['ratio_process']:>12.1f}x{row['gflop_per_cell']:>12.2f}{row['tflop_per_s']:>9.2f}"
         )
     result: dict[str, Any] = {"device": describe_device(device), "torch": torch.__version__, "steps": steps}
+    if arguments.quality:
+        result["quality"] = time_to_quality(arguments, device)
+        show_quality(result["quality"])
     if gpu:
         rate = matrix_rate(device)
         stated = next(
