@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
@@ -18,7 +16,7 @@ from napari_apollo.interpret.cells import (
 )
 from napari_apollo.predict.table import SHARED
 from napari_apollo.probes.matrix import ProbeName, held_out_predictions
-from napari_apollo.probes.statistics import donor_folds, donor_interval
+from napari_apollo.probes.statistics import donor_folds, draw_donors, intervals_of
 from napari_apollo.progress import Progress, ShouldStop, Step, never, silent, stop_if_asked
 
 Floats = NDArray[np.float64]
@@ -143,18 +141,15 @@ def _shares_of(
         made = held_out_predictions(source, targets, fold_of, probe=probe, seed=seed)
         errors[kinds] = _by_donor((targets - made) ** 2 * known, donor_of, len(names))
     total = _by_donor(targets**2 * known, donor_of, len(names))
-    return pd.DataFrame(
-        [
-            {
-                "feature": str(cells.features.columns[column]),
-                "stain": stains,
-                "cells": int(known[:, at].sum()),
-                "donors": int((total[:, at] > 0).sum()),
-                **_row({kinds: error[:, at] for kinds, error in errors.items()}, total[:, at], by_kind, seed),
-            }
-            for at, column in enumerate(columns)
-        ]
+    table = pd.DataFrame(
+        {
+            "feature": cells.features.columns.to_numpy(str)[columns],
+            "stain": stains,
+            "cells": known.sum(axis=0),
+            "donors": (total > 0).sum(axis=0),
+        }
     )
+    return table.assign(**_parts(errors, total, tuple(by_kind), seed))
 
 
 def _combinations(kinds: tuple[str, ...]) -> list[tuple[str, ...]]:
@@ -170,32 +165,33 @@ def _by_donor(values: Floats, donor_of: NDArray[np.int64], donors: int) -> Float
     return out
 
 
-def _row(
-    errors: dict[tuple[str, ...], Floats], total: Floats, kinds: dict[str, list[Floats]], seed: int
-) -> dict[str, object]:
-    def explained(of: tuple[str, ...], weights: Floats) -> float:
-        whole = float(weights @ total)
-        return max(0.0, 1 - float(weights @ errors[of]) / whole) if whole > 0 else float("nan")
+def _parts(
+    errors: dict[tuple[str, ...], Floats], total: Floats, kinds: tuple[str, ...], seed: int
+) -> dict[str, NDArray[np.generic]]:
+    """Columns of the table: each share, its interval, and which block carries the feature.
 
-    def share(kind: str, weights: Floats) -> float:
-        if kind == "shared":
-            return explained(("shared",), weights)
-        if kind == "explained":
-            return max(explained(of, weights) for of in errors)
-        return max(0.0, explained(("shared", kind), weights) - explained(("shared",), weights))
-
-    row: dict[str, object] = {}
-    there = [kind for kind in _KINDS if kind in kinds]
+    ``errors`` and ``total`` are sums of squares, (donor, feature).
+    """
+    drawn = draw_donors(len(total), draws=500, seed=seed)
+    weights = np.concatenate([np.ones((1, len(total))), drawn.counts])
+    whole = weights @ total
+    with np.errstate(invalid="ignore", divide="ignore"):
+        explained = {
+            of: np.where(whole > 0, np.maximum(0, 1 - weights @ error / whole), np.nan)
+            for of, error in errors.items()
+        }
+    shared = explained[("shared",)]
+    values = {kind: np.maximum(0, explained[("shared", kind)] - shared) for kind in kinds if kind != "shared"}
+    values |= {"shared": shared, "explained": np.max(list(explained.values()), axis=0)}
+    columns: dict[str, NDArray[np.generic]] = {}
     for kind in (*_KINDS, "explained"):
-        if kind not in (*there, "explained"):
-            row |= {kind: np.nan, f"{kind}_low": np.nan, f"{kind}_high": np.nan}
-            continue
-        found = donor_interval(partial(share, kind), len(total), draws=400, seed=seed)
-        row |= {kind: found.value, f"{kind}_low": found.low, f"{kind}_high": found.high}
-    values = [float(str(row[kind])) for kind in there]
-    best = int(np.argmax(values))
-    row["carried_by"] = there[best] if values[best] >= _LEAST_SHARE else "nothing"
-    return row
+        found = values.get(kind, np.full(whole.shape, np.nan))
+        columns[kind] = found[0]
+        columns[f"{kind}_low"], columns[f"{kind}_high"] = intervals_of(found[1:], drawn.chances, drawn.donors)
+    there = [kind for kind in _KINDS if kind in values]
+    best = np.stack([values[kind][0] for kind in there])
+    carried = np.where(best.max(axis=0) >= _LEAST_SHARE, np.array(there)[best.argmax(axis=0)], "nothing")
+    return columns | {"carried_by": carried}
 
 
 _LEAST_SHARE = 0.05  # a block that explains less than this of a feature is not said to carry it

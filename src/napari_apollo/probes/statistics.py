@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import combinations_with_replacement
 from math import factorial
 
@@ -110,6 +111,7 @@ def draw_donors(
     return Draws(counts, np.full(draws, 1 / draws), smallest)
 
 
+@lru_cache
 def _ways(n: int) -> tuple[NDArray[np.int64], Floats]:
     """Every multiset of n out of n, as counts, and its multinomial probability."""
     counts = np.array(
@@ -119,10 +121,10 @@ def _ways(n: int) -> tuple[NDArray[np.int64], Floats]:
     return counts, orders / float(n) ** n
 
 
-def interval_of(
+def intervals_of(
     values: ArrayLike, chances: ArrayLike, donors: int, *, level: float = 0.95
-) -> tuple[float, float]:
-    """Ends of an interval from a statistic's values over draws of donors.
+) -> tuple[Floats, Floats]:
+    """Ends of intervals from statistics over draws of donors.
 
     Percentiles, widened for few donors (Hesterberg, The American Statistician 69, 371 (2015), "expanded
     percentile interval"): a plain percentile interval of five donors covers far less than it says.
@@ -130,7 +132,7 @@ def interval_of(
     Parameters
     ----------
     values
-        (draw,) the statistic; draws in which it is not defined are NaN and left out.
+        (draw, column) the statistics; draws in which one is not defined are NaN and left out.
     chances
         (draw,) their probabilities.
     donors
@@ -140,23 +142,35 @@ def interval_of(
 
     Returns
     -------
-    tuple of float
-        Low and high; NaN where no interval can be made.
+    low, high : ndarray (column,)
+        NaN where no interval can be made.
     """
     if not 0 < level < 1:
         raise ConfigError(f"level = {level}: a coverage lies between 0 and 1.")
     values, chances = np.asarray(values, np.float64), np.asarray(chances, np.float64)
-    known = np.isfinite(values)
-    if donors < LEAST_DONORS or not known.any():
-        return float("nan"), float("nan")
+    low, high = np.full(values.shape[1], np.nan), np.full(values.shape[1], np.nan)
+    if donors < LEAST_DONORS or not len(values):
+        return low, high
     tail = float(norm.cdf(-np.sqrt(donors / (donors - 1)) * t.ppf((1 + level) / 2, donors - 1)))
-    order = np.argsort(values[known], kind="stable")
-    ordered, below = values[known][order], np.cumsum(chances[known][order])
-    below /= below[-1]
+    order = np.argsort(values, axis=0, kind="stable")  # NaN go last
+    ordered = np.take_along_axis(values, order, axis=0)
+    below = np.cumsum(np.where(np.isfinite(ordered), chances[order], 0), axis=0)
+    some = below[-1] > 0
+    below[:, some] /= below[-1, some]
     # Rounding of sums of probabilities must not move an end by a whole draw.
-    first = int(np.searchsorted(below, tail - 1e-12))
-    last = int(np.searchsorted(below, 1 - tail - 1e-12))
-    return float(ordered[min(first, len(ordered) - 1)]), float(ordered[min(last, len(ordered) - 1)])
+    first = (below >= tail - 1e-12).argmax(axis=0)
+    last = (below >= 1 - tail - 1e-12).argmax(axis=0)
+    columns = np.arange(values.shape[1])
+    low[some], high[some] = ordered[first, columns][some], ordered[last, columns][some]
+    return low, high
+
+
+def interval_of(
+    values: ArrayLike, chances: ArrayLike, donors: int, *, level: float = 0.95
+) -> tuple[float, float]:
+    """``intervals_of`` for a single statistic, (draw,)."""
+    low, high = intervals_of(np.asarray(values, np.float64)[:, None], chances, donors, level=level)
+    return float(low[0]), float(high[0])
 
 
 def donor_interval(
@@ -218,8 +232,7 @@ def weighted_mean_intervals(
             continue
         drawn = draw_donors(donors, draws=draws, seed=seed)
         means = drawn.counts @ values[np.ix_(rows, columns)] / donors
-        for at, column in enumerate(columns):
-            low[column], high[column] = interval_of(means[:, at], drawn.chances, donors, level=level)
+        low[columns], high[columns] = intervals_of(means, drawn.chances, donors, level=level)
     return low, high
 
 
@@ -268,16 +281,14 @@ def cliffs_delta(first: ArrayLike, second: ArrayLike) -> Floats:
     if first.ndim == 1:
         first, second = first[:, None], second[:, None]
     both = np.concatenate([first, second])
-    member = np.arange(len(both)) < len(first)
-    out = np.full(both.shape[1], np.nan)
-    for column in range(both.shape[1]):
-        known = np.isfinite(both[:, column])
-        own = member[known]
-        n, m = int(own.sum()), int((~own).sum())
-        if n and m:
-            ranks = rankdata(both[known, column])
-            out[column] = 2 * (ranks[own].sum() - n * (n + 1) / 2) / (n * m) - 1
-    return out
+    known = np.isfinite(both)
+    own = known[: len(first)]
+    n, m = own.sum(axis=0), known[len(first) :].sum(axis=0)
+    ranks = rankdata(np.where(known, both, np.inf), axis=0)  # what is missing ranks last
+    total = np.where(own, ranks[: len(first)], 0).sum(axis=0)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        delta: Floats = np.where((n > 0) & (m > 0), 2 * (total - n * (n + 1) / 2) / (n * m) - 1, np.nan)
+    return delta
 
 
 def permuted_within(blocks: ArrayLike, rng: np.random.Generator) -> NDArray[np.int64]:
