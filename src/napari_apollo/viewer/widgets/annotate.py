@@ -140,7 +140,7 @@ class AnnotateTool(Tool):
         self.gallery.setMinimumHeight(300)
         self.gallery.chosen.connect(self._gallery_chosen)
         self.gallery.key_named.connect(self._key)
-        self.gallery.exclude_asked.connect(self.exclude)
+        self.gallery.exclude_asked.connect(self._key_exclude)
         self.gallery.resize_pictures(SIDES[1])
         self.caption = note()
 
@@ -194,14 +194,12 @@ class AnnotateTool(Tool):
             self.say("Select cells first: in the gallery, in the image, or in Explore.", "problem")
             return
         self.act("Annotating", lambda: annotation.label(cells, name))
-        self._advance()
 
     def exclude(self) -> None:
         """Exclude the selected cells, or take them in again."""
         annotation, cells = self.annotation, self.session.selection
         if annotation is not None and len(cells):
             self.act("Excluding", lambda: annotation.exclude(cells))
-            self._advance()
 
     def undo(self) -> None:
         """Take the last action back."""
@@ -346,11 +344,15 @@ class AnnotateTool(Tool):
         self.order.offer(names, TABLE_ORDER)
 
     def _advance(self) -> None:
-        """After one cell was named, the next one is chosen."""
+        """After one cell was named by key, the next one is chosen."""
         cells = self.session.selection
         position = self.gallery.cells.row_of(int(cells[0])) if len(cells) == 1 else None
-        if position is not None and self.gallery.hasFocus():
+        if position is not None:
             self.gallery.go_to(position + 1)
+
+    def _key_exclude(self) -> None:
+        self.exclude()
+        self._advance()
 
     def _key(self, key: int) -> None:
         annotation = self.annotation
@@ -358,6 +360,7 @@ class AnnotateTool(Tool):
             name = self.attempt("Annotating", lambda: annotation.class_of_key(key))
             if name is not None:
                 self.label(name)
+                self._advance()
 
     def _lasso(self) -> None:
         if self.link.lasso(self.lasso.isChecked()) is None and self.lasso.isChecked():

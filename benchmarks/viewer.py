@@ -1,0 +1,198 @@
+"""How long the viewer takes with a field of a hundred thousand cells.
+
+    xvfb-run -a python benchmarks/viewer.py
+
+A synthetic field (a labels image of as many cells, a cell store with latents and measurements) is made first.
+Then, in a real window: the tools are opened, the cells painted by a feature, selected from the scatter, and
+the gallery scrolled. Wall and processor seconds of this process, until the window was drawn.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import tifffile
+
+
+def main() -> None:
+    """Make the field, open the window, time what people do."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--cells", type=int, default=100_000)
+    parser.add_argument("--features", type=int, default=60)
+    parser.add_argument("--latents", type=int, default=32)
+    parser.add_argument("--folder", type=Path, help="where the field is kept for the next time")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = arguments.folder or Path(scratch)
+        if not (folder / "field.cells.zarr").exists():
+            make_field(folder, arguments.cells, arguments.features, arguments.latents)
+        results = run(folder)
+    print(f"{'what':34} {'wall s':>8} {'cpu s':>8}")
+    for name, (wall, cpu) in results.items():
+        print(f"{name:34} {wall:8.3f} {cpu:8.3f}")
+    print(json.dumps({"cells": arguments.cells, **{name: list(times) for name, times in results.items()}}))
+
+
+def make_field(
+    folder: Path, cells: int, features: int, latents: int, pitch: int = 24, size: int = 16
+) -> None:
+    """A study of one field with its labels, and a store of its cells."""
+    import anndata
+
+    from napari_apollo.cells import CellStore, CellStoreWriter
+    from napari_apollo.panels import Panel
+    from napari_apollo.study import Study, StudyField
+
+    rng = np.random.default_rng(0)
+    folder.mkdir(parents=True, exist_ok=True)
+    across = int(np.ceil(np.sqrt(cells)))
+    number = np.arange(cells)
+    y, x = (number // across) * pitch + pitch // 2, (number % across) * pitch + pitch // 2
+    side = across * pitch
+    labels = np.zeros((side, side), np.int32)
+    yy, xx = np.mgrid[-8:9, -8:9]
+    disc = np.argwhere(np.hypot(yy, xx) <= 8) - 8
+    for dy, dx in disc:
+        labels[y + dy, x + dx] = number + 1
+    light = (rng.integers(200, 4000, cells + 1)[labels] * (labels > 0)).astype(np.uint16)
+    tile = {"tile": (512, 512), "photometric": "minisblack"}
+    tifffile.imwrite(folder / "labels.tif", labels, compression="deflate", bigtiff=True, **tile)
+    tifffile.imwrite(folder / "image.tif", np.stack([light, light[::-1]]), bigtiff=True, **tile)
+    panel = Panel(name="DAPI/CD3", stains=("DAPI", "CD3"))
+    Study(
+        [
+            StudyField(
+                image=folder / "image.tif", panel=panel, donor="d", condition="c", field="field",
+                labels=folder / "labels.tif", pixel_size_um=0.5,
+            )
+        ]
+    ).to_csv(folder / "study.csv")  # fmt: skip
+    obs = pd.DataFrame(
+        {
+            "field": "field", "image": str(folder / "image.tif"), "label": number + 1, "y": y.astype(float),
+            "x": x.astype(float), "centre_y": y, "centre_x": x, "donor": np.where(number % 3, "one", "two"),
+        }
+    )  # fmt: skip
+    path = folder / "field.cells.zarr"
+    with CellStoreWriter(path, [panel], crop_size=size, dtype="uint16", pixel_size_um=0.5) as writer:
+        masks = np.full((5000, size, size), 2, np.uint8)
+        for start in range(0, cells, 5000):
+            part = obs.iloc[start : start + 5000]
+            crops = rng.integers(0, 4000, (len(part), 2, size, size), dtype=np.uint16)
+            writer.append(panel.name, crops, masks[: len(part)], part)
+    store = CellStore.open(path)
+    table = store.table
+    filled = anndata.AnnData(
+        X=rng.normal(size=(cells, features)).astype(np.float32),
+        obs=table.obs,
+        var=pd.DataFrame(index=[f"feature_{column}" for column in range(features)]),
+        uns=table.uns,
+    )
+    filled.obsm["shared"] = rng.normal(size=(cells, latents)).astype(np.float32)
+    store.write_table(filled)
+
+
+def run(folder: Path) -> dict[str, tuple[float, float]]:
+    """Time what people do; (wall, processor) seconds by name."""
+    import napari
+    from qtpy.QtWidgets import QApplication
+
+    from napari_apollo.cells import CellStore
+    from napari_apollo.viewer import dock, open_study, session_of
+
+    results: dict[str, tuple[float, float]] = {}
+    warm = napari.Viewer(show=True)  # what napari itself takes is not ours
+    warm.window.resize(1366, 740)
+    _settle(QApplication)
+
+    def timed(name: str, action: Callable[[], Any]) -> Any:
+        wall, cpu = time.perf_counter(), time.process_time()
+        answer = action()
+        QApplication.processEvents()
+        results[name] = (time.perf_counter() - wall, time.process_time() - cpu)
+        return answer
+
+    viewer = warm
+    session = session_of(viewer)
+    timed("open the image and its labels", lambda: open_study(viewer, folder / "study.csv"))
+    _settle(QApplication)
+
+    def open_store() -> None:
+        session.store = CellStore.open(folder / "field.cells.zarr")
+        _ = session.store.obs
+
+    timed("open the cell store", open_store)
+    explore = timed("open Explore", lambda: dock(viewer, "Explore")["Explore"])
+    _settle(QApplication)
+    measure = timed("open Measure", lambda: dock(viewer, "Explore", "Measure")["Measure"])
+    annotate = timed("open Annotate", lambda: dock(viewer, "Explore", "Annotate")["Annotate"])
+    _settle(QApplication)
+    for once in ("first", "again"):
+        name = "feature_1" if once == "first" else "feature_2"
+        measure.feature.name = name
+        timed(f"recolour the image, {once}", measure.paint_cells)
+        _settle(QApplication)
+
+    def recolour() -> None:
+        explore.recolour("feature_3")
+        explore.cloud.draw()
+
+    dock(viewer, "Explore")["Explore"].parentWidget().raise_()
+    _settle(QApplication)
+    timed("recolour the scatter", recolour)
+    angle = np.linspace(0, 2 * np.pi, 100)
+    for once, radius in (("first", 0.5), ("again", 0.7)):
+        outline = radius * np.column_stack([np.cos(angle), np.sin(angle)])
+
+        def select(outline: np.ndarray = outline) -> None:
+            explore.cloud._drawn(outline, False)
+            explore.cloud.draw()
+
+        timed(f"select from the scatter, {once}", select)
+        results[f"  cells selected, {once}"] = (float(len(session.selection)), 0.0)
+        _settle(QApplication)
+    session.selection = []
+    annotate.parentWidget().raise_()
+    _settle(QApplication)
+    annotate.annotate_as("benchmark")
+    timed("sort the gallery", lambda: (setattr(annotate.order, "name", "feature_4"), annotate.refresh()))
+    _settle(QApplication)
+    waits = scroll(QApplication, annotate.gallery)
+    results["gallery: wait of a scroll step, p95"] = (float(np.percentile(waits, 95)), 0.0)
+    results["gallery: longest wait"] = (float(max(waits)), 0.0)
+    session.jobs.wait(60)
+    viewer.close()
+    return results
+
+
+def scroll(application: Any, gallery: Any, steps: int = 150) -> list[float]:
+    """Scroll through the gallery; seconds that the window was busy after each step."""
+    bar = gallery.verticalScrollBar()
+    waits = []
+    for step in range(steps):
+        start = time.perf_counter()
+        bar.setValue(int(bar.maximum() * step / steps))
+        gallery.viewport().repaint()
+        application.processEvents()
+        waits.append(time.perf_counter() - start)
+        time.sleep(0.02)
+    return waits
+
+
+def _settle(application: Any, seconds: float = 1.5) -> None:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        application.processEvents()
+        time.sleep(0.01)
+
+
+if __name__ == "__main__":
+    main()
