@@ -200,7 +200,7 @@ def test_crops_read_batch_by_batch_give_the_same_bytes(
 # --- processes -------------------------------------------------------------------------------------
 
 
-def test_a_child_of_ours_that_a_busy_machine_holds_up_is_alive_and_one_of_others_is_not(
+def test_a_child_that_is_held_up_is_alive_and_a_foreign_process_is_not(
     store: CellStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = start_run(store, TrainConfig(output=tmp_path / "run", **{**QUICK, "latent_epochs": 100_000}))
