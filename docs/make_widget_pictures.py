@@ -184,16 +184,16 @@ class Story:
 
     def picture(self, name: str) -> None:
         """Take a picture in every theme."""
-        from imagecodecs import png_encode
+        from imagecodecs import jpeg_encode
 
         for theme in self.themes:
             self.viewer.theme = theme
             self.settle(0.6)
-            self.viewer.status = "Ready"
+            self.viewer.status, self.viewer.help = "Ready", ""
             self.settle(0.1)
             shot = self.viewer.screenshot(canvas_only=False, flash=False)
-            path = self.output / f"{name}_{theme}.png"
-            path.write_bytes(png_encode(shot[..., :3].copy(), level=9))
+            path = self.output / f"{name}_{theme}.jpg"
+            path.write_bytes(jpeg_encode(shot[..., :3].copy(), level=88))
             print(path.name, shot.shape)
         self.viewer.theme = self.themes[0]
 

@@ -129,8 +129,8 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
 @pytest.fixture(scope="session")
 def screen() -> Iterator[str]:
     """A display: the one there is, else a virtual one started here; skipped, visibly, without either."""
-    # Fixtures build networks in this process. torch's compiler and software OpenGL each bring an LLVM, and only
-    # in this order does the process survive both; the tools themselves leave networks to other processes.
+    # Fixtures build networks in this process. torch's compiler and software OpenGL each bring an LLVM, and
+    # only in this order does the process survive both; the tools leave networks to other processes.
     import torch._dynamo  # noqa: F401
 
     found = os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")

@@ -100,3 +100,23 @@ def test_cancel_by_key() -> None:
     jobs.cancel("b")
     assert (kept.running, gone.running) == (True, False)
     assert list(jobs.of("a")) == [kept]
+
+
+def test_small_steps_are_taken_in_their_order() -> None:
+    jobs, taken, steps = Jobs(), [], []
+    jobs.started.connect(lambda job: job.stepped.connect(steps.append))
+    job = jobs.step_by_step("Adding layers", [lambda n=n: taken.append(n) for n in range(5)], key="layers")
+    assert taken == [0, 1, 2, 3, 4]
+    assert job.state == "done"
+    assert [step.done for step in steps] == [0, 1, 2, 3, 4]
+
+
+def test_small_steps_end_when_they_are_cancelled() -> None:
+    jobs, taken = Jobs(), []
+    jobs.step_by_step(
+        "Adding layers",
+        [lambda: taken.append(1), lambda: jobs.cancel("layers"), lambda: taken.append(3)],
+        key="layers",
+    )
+    assert taken == [1]
+    assert jobs.active == ()

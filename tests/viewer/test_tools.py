@@ -67,6 +67,13 @@ def test_themes_and_small_windows(viewer: Any, name: str) -> None:
     assert tool.minimumSizeHint().width() <= 340
 
 
+def test_preferences_are_read_from_napari() -> None:
+    from napari_apollo.viewer.preferences import DEVICES, preferences
+
+    assert preferences().device in DEVICES
+    assert preferences().workers is None or preferences().workers > 0
+
+
 def test_names_that_are_no_tool(viewer: Any) -> None:
     with pytest.raises(InputError, match="Study"):
         dock(viewer, "Colour")
@@ -105,6 +112,26 @@ def test_study_marks_what_is_missing_where_it_is_missing(viewer: Any, tmp_path: 
     tool.channels.boxes[1].lineEdit().editingFinished.emit()
     assert tool.problems.text() == ""
     assert tool.save.isEnabled()
+
+
+def test_study_takes_what_is_dropped(viewer: Any, small: SimpleNamespace) -> None:
+    from qtpy.QtCore import QMimeData, QPointF, Qt, QUrl
+    from qtpy.QtGui import QDropEvent
+
+    tool = dock(viewer, "Study")["Study"]
+    data = QMimeData()
+    data.setUrls([QUrl.fromLocalFile(str(small.study.path))])
+    event = QDropEvent(
+        QPointF(5, 5),
+        Qt.DropAction.CopyAction,
+        data,
+        Qt.MouseButton.LeftButton,
+        Qt.KeyboardModifier.NoModifier,
+    )
+    tool.dropEvent(event)
+    assert tool.session.jobs.wait(20)
+    assert tool.table.rowCount() == 2
+    assert tool.path.path == small.study.path
 
 
 def test_study_shows_a_field_and_checks_files(viewer: Any, work: SimpleNamespace) -> None:

@@ -15,6 +15,7 @@ from napari_apollo.viewer.jobbar import JobBar
 from napari_apollo.viewer.jobs import Call, Job
 from napari_apollo.viewer.notices import error_in_words, tell_error
 from napari_apollo.viewer.parts import Tone, calm_wheel, listen, note, paint_icons, say, style_sheet
+from napari_apollo.viewer.preferences import preferences
 from napari_apollo.viewer.state import Session, session_of
 
 _WIDTH = 340
@@ -128,8 +129,8 @@ class Tool(QWidget):
 
 
 def place_for(session: Session, name: str) -> Path:
-    """A path for a result: in the session's place, else in the working folder."""
-    return (session.place or Path.cwd()) / name
+    """A path for a result: in the session's place, else where the person prefers, else here."""
+    return (session.place or preferences().folder or Path.cwd()) / name
 
 
 def short(path: Path | str) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from qtpy.QtCore import Qt
+from qtpy.QtGui import QDragEnterEvent, QDropEvent
 from qtpy.QtWidgets import (
     QAbstractItemView,
     QComboBox,
@@ -23,7 +24,7 @@ from napari_apollo.viewer.drafting import SPLITS, DraftRow, StudyDraft
 from napari_apollo.viewer.layerfields import fields_from_layers
 from napari_apollo.viewer.open import open_study
 from napari_apollo.viewer.parts import button, heading, note, row, say, small_button
-from napari_apollo.viewer.picking import DropArea, PathPicker
+from napari_apollo.viewer.picking import DropArea, PathPicker, dropped_paths
 from napari_apollo.viewer.tool import Tool, place_for, short
 from napari_apollo.viewer.widgets.channels import ChannelTable
 
@@ -42,6 +43,7 @@ class StudyTool(Tool):
         """Add the parts."""
         self.draft = StudyDraft()
         self._filling = False
+        self.setAcceptDrops(True)
         self.drop = DropArea(
             "Drop folders, images or a manifest here", "Folders, image files, or a CSV that lists them"
         )
@@ -159,6 +161,17 @@ class StudyTool(Tool):
             self.session.study = study
             self.say(f"Saved {len(study)} fields to {short(study.path or '')}.", "good")
 
+    def dragEnterEvent(self, event: QDragEnterEvent | None) -> None:
+        """Take files and folders anywhere on the tool."""
+        if event is not None and dropped_paths(event):
+            event.acceptProposedAction()
+
+    def dropEvent(self, event: QDropEvent | None) -> None:
+        """Add what was dropped."""
+        if event is not None:
+            event.acceptProposedAction()
+            self.add_paths(dropped_paths(event))
+
     # --- how it is shown ------------------------------------------------------------------------
 
     def _saved(self) -> Any:
@@ -166,9 +179,8 @@ class StudyTool(Tool):
         return study.to_csv(self.path.path or self._default_path())
 
     def _default_path(self) -> Path:
-        if self.session.folder is not None or self.session.study is not None:
-            return place_for(self.session, "study.csv")
-        return Path.cwd() / "apollo" / "study.csv"
+        inside = "study.csv" if self.session.place is not None else "apollo/study.csv"
+        return place_for(self.session, inside)
 
     def _open(self, chosen: DraftRow) -> None:
         open_study(self.viewer, Study([chosen.field()]))
