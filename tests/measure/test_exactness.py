@@ -176,6 +176,41 @@ def test_no_mask_and_no_image_breaks_it(seed, share, high, height, width):
     assert "the formula gives no finite number for this cell" not in table.attrs["missing"]
 
 
+@settings(max_examples=20, deadline=None)
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    share=st.floats(0.05, 1),
+    high=st.sampled_from([0, 1, 255, 65535]),
+    side=st.integers(1, 14),
+    alpha=st.sampled_from([-3.0, 1.0, 10.0]),
+)
+def test_nothing_breaks_both_name_spaces(seed, share, high, side, alpha):
+    rng = np.random.default_rng(seed)
+    labels = (rng.random((side, side)) < share) * rng.integers(1, 3, (side, side))
+    image = rng.integers(0, high + 1, (3, side, side)).astype(np.uint16)
+    config = MeasureConfig(name_space="both", condensation_alpha=alpha, workers=1)
+    table = measure_field(image, labels, None, ["DAPI", "CD3", "gammaH2AX"], config=config)
+    values = table.to_numpy()
+    assert not np.isinf(values).any()
+    assert np.isnan(values).sum() == sum(table.attrs["missing"].values())
+
+
+def test_damaged_dna_tells_nothing_of_foci_in_dense_chromatin(forms):
+    rows, columns = np.mgrid[:60, :60]
+    labels = (np.hypot(rows - 30, columns - 30) < 22).astype(int)
+    spot = 900 * np.exp(-((rows - 30) ** 2 + (columns - 30) ** 2) / 2 / 1.3**2)
+    image = np.stack([rows + 100.0, 300 + spot + np.random.default_rng(0).normal(size=spot.shape)])
+    config = MeasureConfig(families=("foci",), workers=1)
+    whole = measure_field(image, labels, None, ["DAPI", "gammaH2AX"], config=config)
+    image[0, 25, 25] = np.nan
+    damaged = measure_field(image, labels, None, ["DAPI", "gammaH2AX"], config=config)
+    name = "nucleus_foci_in_dense_chromatin_gammaH2AX"
+    assert whole["nucleus_foci_count_gammaH2AX"].item() == 1
+    assert whole[name].notna().all()
+    assert damaged[name].isna().all()
+    pd.testing.assert_frame_equal(damaged.drop(columns=name), whole.drop(columns=name))
+
+
 def test_pixels_that_are_not_finite_are_missing_and_harm_no_other_cell(field, reference):
     image = field.image.astype(np.float32)
     inside = np.argwhere(field.labels == 3)[0]

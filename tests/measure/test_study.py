@@ -135,6 +135,22 @@ def test_stopping_writes_nothing(files, tmp_path):
     assert not (tmp_path / "t.csv").exists()
 
 
+def test_compiling_is_said_the_first_time_only(files, tmp_path, monkeypatch):
+    from napari_apollo.measure import compiled
+
+    monkeypatch.setattr(compiled, "_cache_folder", lambda: tmp_path)
+    study = files[0].select(["a"])
+    config = MeasureConfig(families=("shape", "intensity"), workers=1)
+    stages = []
+    measure_study(study, config, progress=lambda step: stages.append(step.stage))
+    assert stages[0] == "Compiling"
+    for module in ("gather", "shape", "intensity"):
+        (tmp_path / f"{module}.kernel-1.py3.nbi").touch()
+    stages.clear()
+    measure_study(study, config, progress=lambda step: stages.append(step.stage))
+    assert set(stages) == {"Measuring"}
+
+
 class Endless:
     """A large field that exists only where it is looked at: a nucleus in every block of 128 pixels."""
 

@@ -6,6 +6,7 @@ Written from the published definition. Pixels outside of the nucleus count as ze
 from __future__ import annotations
 
 from heapq import heappop, heappush
+from typing import Any
 
 import numpy as np
 
@@ -31,7 +32,7 @@ def count_foci(region, light):  # type: ignore[no-untyped-def]
         (y, x) float64, not constant in the region.
     """
     grey = _grey_levels(region, light)
-    count, total, squares = 0, 0, 0
+    count, total, squares = 0, np.int64(0), np.int64(0)
     for y in range(grey.shape[0]):
         for x in range(grey.shape[1]):
             if region[y, x]:
@@ -111,9 +112,9 @@ def _mark_maxima(grey):  # type: ignore[no-untyped-def]
 def _flood(grey, lit, marks):  # type: ignore[no-untyped-def]
     """Pixels that each mark gets when lit ones are taken from the brightest down, first come first served."""
     sizes = np.zeros(marks.max() + 1, np.int64)
-    queue = [(np.int64(0), np.int64(0), np.int64(0), np.int64(0))]
+    queue: Any = [(np.int64(0), np.int64(0), np.int64(0), np.int64(0))]
     queue.clear()
-    age = 0
+    age = np.int64(0)
     for y in range(grey.shape[0]):
         for x in range(grey.shape[1]):
             if not lit[y, x]:
@@ -129,5 +130,5 @@ def _flood(grey, lit, marks):  # type: ignore[no-untyped-def]
                 age += 1
                 marks[ny, nx] = marks[y, x]
                 sizes[marks[y, x]] += 1
-                heappush(queue, (-np.int64(grey[ny, nx]), np.int64(age), ny, nx))
+                heappush(queue, (-np.int64(grey[ny, nx]), age, ny, nx))
     return sizes

@@ -45,9 +45,14 @@ def say_if_compiling(families: Iterable[str], progress: Progress) -> None:
     """Tell the user to wait where code of these families is not yet compiled on this machine."""
     if numba.config.DISABLE_JIT:
         return
-    folder = Path(_anything.stats.cache_path)
+    folder = _cache_folder()
     if not all(any(folder.glob(f"{name}.*.nbi")) for name in ("gather", *families)):
         progress(Step("Compiling", detail="once on this machine; takes a minute or two"))
+
+
+def _cache_folder() -> Path:
+    """Where compiled code of this room is kept."""
+    return Path(_anything.stats.cache_path)
 
 
 def _drop_outdated(folder: Path) -> None:
@@ -74,4 +79,4 @@ def _drop_outdated(folder: Path) -> None:
 
 
 if not numba.config.DISABLE_JIT:
-    _drop_outdated(Path(_anything.stats.cache_path))
+    _drop_outdated(_cache_folder())

@@ -20,7 +20,12 @@ _SOURCE = "chrometrics (hetero- and euchromatin)"
 
 FEATURES = (
     Feature("hc_area_fraction", f"area of {_DENSE} / area of the nucleus", source=_SOURCE, missing=_FLAT),
-    Feature("hc_ec_area_ratio", f"area of {_DENSE} / area of the rest", source=_SOURCE, missing=_FLAT),
+    Feature(
+        "hc_ec_area_ratio",
+        f"area of {_DENSE} / area of the rest",
+        source=_SOURCE,
+        missing=f"{_FLAT}, or no rest",
+    ),
     Feature("hc_content_fraction", f"intensity in {_DENSE} / all intensity", source=_SOURCE, missing=_DARK),
     Feature(
         "hc_ec_content_ratio", f"intensity in {_DENSE} / intensity in the rest", source=_SOURCE, missing=_DARK
@@ -66,6 +71,7 @@ _NO_REGION = int(Reason.NO_REGION)
 _CONSTANT = int(Reason.CONSTANT)
 _NO_SIGNAL = int(Reason.NO_SIGNAL)
 _TOO_SMALL = int(Reason.TOO_SMALL)
+_NONE_FOUND = int(Reason.NONE_FOUND)
 
 
 @kernel
@@ -88,7 +94,10 @@ def _condensation(cells, channel, alpha, out, why):  # type: ignore[no-untyped-d
         dense = np.searchsorted(ordered, threshold)
         content = ordered[dense:].sum()
         out[i, 0] = (count - dense) / count
-        out[i, 1] = (count - dense) / dense
+        if dense:
+            out[i, 1] = (count - dense) / dense
+        else:
+            why[i, 1] = _NONE_FOUND
         if total > 0.0 and total > content:
             out[i, 2] = content / total
             out[i, 3] = content / (total - content)

@@ -99,6 +99,8 @@ def measure_cells(cells: Cells, context: Context, pixel_size_um: float | None) -
             values[damaged, at] = np.nan
             why[damaged, at] = Reason.NOT_FINITE
     unexplained = ~np.isfinite(values)
+    # What could be measured after all needs no reason.
+    why[~unexplained] = Reason.MEASURED
     values[unexplained] = np.nan
     why[unexplained & (why == 0)] = Reason.UNDEFINED
     return Measured(values, why)

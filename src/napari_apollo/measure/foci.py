@@ -116,6 +116,7 @@ _CONSTANT = int(Reason.CONSTANT)
 _NO_SIGNAL = int(Reason.NO_SIGNAL)
 _NONE_FOUND = int(Reason.NONE_FOUND)
 _NO_STAIN = int(Reason.NO_STAIN)
+_NOT_FINITE = int(Reason.NOT_FINITE)
 
 
 @kernel
@@ -262,6 +263,9 @@ def _spacing(place):  # type: ignore[no-untyped-def]
 @kernel
 def _in_dense(cells, i, dna, alpha, place, top, left, out, why):  # type: ignore[no-untyped-def]
     start, stop = cells.start[i], cells.start[i + 1]
+    if cells.damaged[i, dna]:
+        why[12] = _NOT_FINITE
+        return
     values = values_of(cells.mask[start:stop], cells.pixels[dna, start:stop], NUCLEUS)
     if values.min() == values.max():
         why[12] = _CONSTANT

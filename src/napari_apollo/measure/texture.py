@@ -195,26 +195,26 @@ def _add_properties(pairs, total, log, work, sums):  # type: ignore[no-untyped-d
     # Pairs by the difference of their levels, and pixels by their level.
     apart, margin = work[0], work[1]
     work[:] = 0
-    asm = 0
+    asm = np.int64(0)
     entropy = 0.0
     for i in range(levels):
         row, above = pairs[i, i:levels], margin[i:]
-        within, squares = np.int32(0), 0
+        within, own = np.int32(0), np.int64(0)
         for d in range(len(row)):
             count = row[d]
             apart[d] += count
             above[d] += count
             within += count
-            squares += np.int64(count) * count
+            own += np.int64(count) * count
         margin[i] += within
         # Off the diagonal a pair stands twice, on it once with double count.
         once = np.int64(row[0])
-        asm += 2 * squares + 2 * once * once
+        asm += 2 * own + 2 * once * once
         terms = 0.0
         for d in range(len(row)):
             terms += log[np.uint32(row[d])]
         entropy += 2.0 * (terms - log[once]) + log[2 * once]
-    contrast = dissimilarity = first = squares = 0
+    contrast = dissimilarity = first = squares = np.int64(0)
     homogeneity = 0.0
     for d in range(levels):
         pixels, many = np.int64(margin[d]), np.int64(apart[d])
