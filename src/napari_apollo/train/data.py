@@ -308,7 +308,7 @@ class CellData:
     def _streamed(self, plan: Sequence[np.ndarray]) -> Iterator[Batch]:
         def read(cells: np.ndarray) -> tuple[np.ndarray, dict]:
             return cells, {
-                name: (rows, position, self.observed[name].crops.fetch(rows))
+                name: (rows, position, self._pinned(self.observed[name].crops.fetch(rows)))
                 for name, (rows, position) in self._selection(cells).items()
             }
 
@@ -320,6 +320,10 @@ class CellData:
                 stain = self._tensor(self.observed[name].stain[rows])
                 views[name] = View(values, stain, self._tensor(position), self._tensor(rows))
             yield Batch(self._tensor(cells), views, _positions(parts))
+
+    def _pinned(self, parts: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        """In memory that a GPU fetches from by itself, while the loop goes on."""
+        return tuple(part.pin_memory() for part in parts) if self.device.type == "cuda" else parts
 
     def _tensor(self, values: np.ndarray) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(values, np.int64)).to(self.device, non_blocking=True)

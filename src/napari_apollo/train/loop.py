@@ -176,7 +176,8 @@ class Loop:
         if not self.position.batch_size:
             size = max(1, self.settings.batch_size // self.team.ranks)
             self.position = replace(self.position, batch_size=size)
-        with own_random_numbers(self.training.device), self.team.averaging():
+        device = self.training.device
+        with own_random_numbers(device), self.team.averaging(), fixed_shapes(device):
             while self.position.stage < len(self.objective.stages):
                 stage = self.objective.stages[self.position.stage]
                 self._run_stage(stage, progress, should_stop)
@@ -324,6 +325,16 @@ def own_random_numbers(device: torch.device) -> Iterator[None]:
             torch.cuda.set_rng_state(cuda, device)
         if mps is not None:
             torch.mps.set_rng_state(mps)
+
+
+@contextmanager
+def fixed_shapes(device: torch.device) -> Iterator[None]:
+    """Let an NVIDIA GPU try out its convolutions once and keep the fastest: batches have one shape."""
+    if device.type != "cuda":
+        yield
+        return
+    with torch.backends.cudnn.flags(enabled=True, benchmark=True, allow_tf32=True):
+        yield
 
 
 def _rate_scale(schedule: str, done: float) -> float:
