@@ -80,7 +80,7 @@ AGREEMENT: dict[str, Any] = {
     "loss": "mae",
     "decoder_rate": 2e-3,
     "encoder_rate": 2e-3,
-    "latent_rate": 0.3,
+    "latent_rate": 0.05,
     "latent_epochs": 10,
     "latent_patience": 0,
     "encoder_epochs": 28,
