@@ -76,7 +76,7 @@ def show_overlay(
     added = [spec.add(viewer) for spec in missing(viewer, measured_specs(predictions, image, stains, study))]
     wanted = model_specs(viewer, predictions, store, image, stains, roles)
     added += [spec.add(viewer) for spec in missing(viewer, wanted)]
-    show_first(viewer, predictions, roles)
+    show_first(viewer, predictions, roles, stains)
     return added
 
 
@@ -163,10 +163,12 @@ def missing(viewer: Any, specs: Iterable[LayerSpec]) -> list[LayerSpec]:
     return [spec for spec in specs if _key(spec.kwargs["metadata"][KEY]) not in there]
 
 
-def show_first(viewer: Any, predictions: PredictionStore, roles: Collection[str]) -> None:
+def show_first(
+    viewer: Any, predictions: PredictionStore, roles: Collection[str], stains: Collection[str] = ()
+) -> None:
     """What is seen at first: measured and predicted, which complete each other; else the first role."""
     first = [role for role in ("measured", "predicted") if role in roles] or list(roles)[:1]
-    set_visible(viewer, first)
+    set_visible(viewer, first, stains)
     for layer in find_layers(viewer, role="measured", stain=predictions.anchor):
         layer.visible = True
     for layer in find_layers(viewer, role="cells"):

@@ -159,7 +159,7 @@ class OverlayTool(Tool):
                 )
 
         def done() -> None:
-            compare.show_first(self.viewer, predictions, roles)
+            compare.show_first(self.viewer, predictions, roles, stains)
             self.say("Scores of each cell are features of the layer “cells”, which is hidden.")
 
         self.grid.setChecked(False)
@@ -188,7 +188,8 @@ class OverlayTool(Tool):
             compare.side_by_side(self.viewer, "")
             say(self.shown, "")
             if self.session.predictions is not None:
-                compare.show_first(self.viewer, self.session.predictions, self.chosen_roles)
+                chosen = (self.chosen_roles, self.chosen_stains)
+                compare.show_first(self.viewer, self.session.predictions, *chosen)
             self.viewer.reset_view()
 
     # --- how it is shown ------------------------------------------------------------------------
