@@ -32,6 +32,7 @@ _COLUMNS = ("Field", "Panel", "Donor", "Condition", "Split", "Labels")
 _EDITABLE = {0: "name", 2: "donor", 3: "condition"}
 _SPLIT, _LABELS = 4, 5
 _SHOWN_PROBLEMS = 6
+_ROW, _ROWS_SEEN = 24, 7  # pixels, and rows that are in sight without scrolling
 
 
 class StudyTool(Tool):
@@ -203,7 +204,6 @@ class StudyTool(Tool):
         table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
         table.setToolTip("One row a field of view; double-click a cell to change it")
         table.setAccessibleName("Fields")
-        table.setMinimumHeight(150)
         table.setWordWrap(False)
         header = table.horizontalHeader()
         assert header is not None
@@ -213,7 +213,7 @@ class StudyTool(Tool):
         rows = table.verticalHeader()
         assert rows is not None
         rows.setVisible(False)
-        rows.setDefaultSectionSize(24)
+        rows.setDefaultSectionSize(_ROW)
         table.itemChanged.connect(self._edited)
         table.itemSelectionChanged.connect(self._selection_changed)
         return table
@@ -240,6 +240,7 @@ class StudyTool(Tool):
             if one.problem:
                 self.table.item(number, 1).setText("⚠ " + one.panel_name)
         self._filling = False
+        self.table.setFixedHeight(48 + _ROW * min(max(len(self.draft.rows), 2), _ROWS_SEEN))
         if self.draft.rows and not selected:
             self.table.selectRow(0)
         self._selection_changed()
