@@ -32,6 +32,7 @@ _EDGE = 3
 _AHEAD = 2  # pages that are read before they are in sight
 _AT_ONCE = 48
 _PAUSE = 25  # milliseconds of rest before pictures are read
+_MOST_CHOSEN = 300
 _CELL = Qt.ItemDataRole.UserRole
 
 
@@ -139,6 +140,7 @@ class GalleryDelegate(QStyledItemDelegate):
         self.marks = Marks()
         self.empty = QColor("#808080")
         self.chosen = QColor("#ffffff")
+        self.chosen_cells = np.zeros(0, bool)
 
     def sizeHint(self, option: QStyleOptionViewItem, index: QModelIndex) -> QSize:
         """All pictures are of one size."""
@@ -163,7 +165,8 @@ class GalleryDelegate(QStyledItemDelegate):
             painter.drawImage(inner, image)
         if cell is not None and cell < len(self.marks.codes):
             self._mark(painter, frame, inner, int(cell))
-        if option.state & QStyle.StateFlag.State_Selected:
+        framed = cell is not None and cell < len(self.chosen_cells) and self.chosen_cells[cell]
+        if framed or option.state & QStyle.StateFlag.State_Selected:
             painter.setPen(QPen(self.chosen, 2))
             painter.setBrush(Qt.BrushStyle.NoBrush)
             painter.drawRect(option.rect.adjusted(1, 1, -2, -2))
@@ -248,23 +251,33 @@ class GalleryView(QListView):
             port.update()
 
     def choose(self, cells: ArrayLike, *, scroll: bool = True) -> None:
-        """Choose cells, those that are shown of them, without telling."""
+        """Choose cells, those that are shown of them, without telling.
+
+        Many cells are framed all the same, but are not chosen in the sense of Qt, which takes seconds for
+        thousands of pieces; the arrow keys start from the first of them.
+        """
         wanted = np.asarray(cells, np.int64)
-        rows = np.flatnonzero(np.isin(self.cells.cells, wanted))
-        selection = QItemSelection()
-        breaks = np.flatnonzero(np.diff(rows) > 1)
-        for run in np.split(rows, breaks + 1) if len(rows) else []:
-            selection.select(self.cells.index(int(run[0]), 0), self.cells.index(int(run[-1]), 0))
-        self._silent = True
+        self.delegate.chosen_cells = mask_of(wanted, int(self.cells.cells.max(initial=-1)) + 1)
         selecting = self.selectionModel()
-        if selecting is not None:
-            selecting.select(selection, QItemSelectionModel.SelectionFlag.ClearAndSelect)
-            if len(rows):
-                first = self.cells.index(int(rows[0]), 0)
-                selecting.setCurrentIndex(first, QItemSelectionModel.SelectionFlag.NoUpdate)
-                if scroll:
-                    self.scrollTo(first)
+        if selecting is None:
+            return
+        rows = np.flatnonzero(self.delegate.chosen_cells[self.cells.cells])
+        selection = QItemSelection()
+        if len(rows) <= _MOST_CHOSEN:
+            for row in rows.tolist():
+                index = self.cells.index(row, 0)
+                selection.select(index, index)
+        self._silent = True
+        selecting.select(selection, QItemSelectionModel.SelectionFlag.ClearAndSelect)
+        if len(rows):
+            first = self.cells.index(int(rows[0]), 0)
+            selecting.setCurrentIndex(first, QItemSelectionModel.SelectionFlag.NoUpdate)
+            if scroll:
+                self.scrollTo(first)
         self._silent = False
+        port = self.viewport()
+        if port is not None:
+            port.update()
 
     def go_to(self, row: int) -> None:
         """Choose the cell of a row, as the arrow keys do."""
@@ -334,7 +347,16 @@ class GalleryView(QListView):
 
     def _selected(self, *_: object) -> None:
         if not self._silent:
-            self.chosen.emit(self.chosen_cells)
+            cells = self.chosen_cells
+            self.delegate.chosen_cells = mask_of(cells, int(self.cells.cells.max(initial=-1)) + 1)
+            self.chosen.emit(cells)
+
+
+def mask_of(cells: NDArray[np.int64], count: int) -> NDArray[np.bool_]:
+    """Whether each position is among some cells, bool (at least ``count``,)."""
+    mask = np.zeros(max(count, int(cells.max(initial=-1)) + 1), bool)
+    mask[cells] = True
+    return mask
 
 
 def _read(question: Any) -> Any:

@@ -13,8 +13,8 @@ from weakref import WeakKeyDictionary, ref
 import numpy as np
 import pandas as pd
 
-from napari_apollo.viewer.cellmaps import CellLayer, cell_layers, show_selected
-from napari_apollo.viewer.layers import KEY, About, Frame
+from napari_apollo.viewer.cellmaps import FEATURE, LASSO, SELECTED, CellLayer, cell_layers, show_selected
+from napari_apollo.viewer.layers import KEY, About, Frame, about
 from napari_apollo.viewer.state import Session, session_of, weak_call
 
 if TYPE_CHECKING:
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 COLUMN = "selected"
 """Column of ``labels.features`` with the selection."""
 
-LASSO = "lasso"
 _STILL = 3.0  # pixels of the screen within which a press is a click
 
 
@@ -148,8 +147,10 @@ class SelectionLink:
             layer.events.features.connect(weak_call(self, "_features_changed"))
 
     def _write(self, one: CellLayer, features: pd.DataFrame, chosen: np.ndarray) -> None:
-        labels = one.ids[np.isin(one.positions, chosen)]
-        selected = np.isin(features["index"].to_numpy(), labels)
+        index = features["index"].to_numpy(np.int64)
+        by_label = np.zeros(max(int(one.ids.max(initial=0)), int(index.max(initial=0))) + 1, bool)
+        by_label[one.ids] = one.among(chosen)
+        selected = by_label[index]
         if COLUMN not in features or not np.array_equal(features[COLUMN].to_numpy(), selected):
             one.layer.features = features.assign(**{COLUMN: selected})
 
@@ -164,8 +165,10 @@ class SelectionLink:
                 elsewhere = np.setdiff1d(self.session.selection, one.positions)
                 self.session.selection = np.concatenate([elsewhere, here])
 
-    def _forget(self, *_: object) -> None:
-        self._cells = None
+    def _forget(self, event: Any = None) -> None:
+        shown = about(event.value) if hasattr(event, "value") and hasattr(event.value, "metadata") else None
+        if shown is None or shown.role not in (SELECTED, FEATURE, LASSO):
+            self._cells = None
 
 
 _links: WeakKeyDictionary[Any, SelectionLink] = WeakKeyDictionary()
@@ -186,8 +189,8 @@ def link_selection(viewer: Any) -> SelectionLink:
 
 
 def _is_lasso(layer: Any) -> bool:
-    known = layer.metadata.get(KEY)
-    return isinstance(known, dict) and known.get("role") == LASSO
+    shown = about(layer)
+    return shown is not None and shown.role == LASSO
 
 
 def _click_for(link: SelectionLink) -> Any:

@@ -39,6 +39,7 @@ class AnnotateTool(Tool):
     def build(self) -> None:
         """Add the parts."""
         self.annotation: AnnotationSession | None = None
+        self._choosing = False
         self._closers: list[Callable[[], None]] = []
         self.destroyed.connect(partial(_close_all, self._closers))
         self.link = link_selection(self.viewer)
@@ -368,14 +369,17 @@ class AnnotateTool(Tool):
             self.say("Open the image with its cells first: drop the study, or show an overlay.", "problem")
 
     def _gallery_chosen(self, cells: np.ndarray) -> None:
+        self._choosing = True
         self.session.selection = cells
+        self._choosing = False
 
     def _selection_changed(self, selection: np.ndarray) -> None:
-        if not np.array_equal(np.sort(self.gallery.chosen_cells), selection):
-            if self.shown.currentData() == "selected":
-                self.refresh()
-            else:
-                self.gallery.choose(selection)
+        if self._choosing:
+            pass
+        elif self.shown.currentData() == "selected":
+            self.refresh()
+        else:
+            self.gallery.choose(selection)
         self._describe()
 
     def _store_changed(self, store: CellStore | None) -> None:

@@ -183,10 +183,14 @@ class MeasureTool(Tool):
         self.show_feature()
 
     def _selection_changed(self, selection: np.ndarray) -> None:
-        if self._columns is not None and self.feature.name:
+        if self._columns is not None and self.feature.name and self.isVisible():
             column = self._columns.column(self.feature.name)
             self.histogram.show_column(column, selection)
             say(self.words, summary(column, selection))
+
+    def showEvent(self, event: object) -> None:
+        """Show what was selected meanwhile."""
+        self._selection_changed(self.session.selection)
 
     def _step(self, by: int) -> None:
         count = self.feature.count()
