@@ -251,3 +251,31 @@ def test_the_choice_of_the_training_is_made_again(made: SimpleNamespace) -> None
     assert set(np.flatnonzero(other == "test")) == set(
         np.flatnonzero(((frame(60)["donor"] == "d2") & frame(60)["qc"]).to_numpy())
     )
+
+
+# --- features, baselines, intervals -----------------------------------------------------------
+
+
+def test_features_neighbours_and_pairs(made: SimpleNamespace, known: Rebuilds, tmp_path: Path) -> None:
+    config = EvaluateConfig(device="cpu", features=True, neighbour=True, parts=("train",), output=tmp_path)
+    evaluation = evaluate(made.store, known, config)
+    features = evaluation.features
+    exact = features[(features["stain"] == "CD4") & (features["kind"] == "reconstructed")]
+    assert exact["spearman"].dropna().min() == pytest.approx(1, abs=1e-6)
+    assert np.abs(exact["shift"].dropna()).max() < 1e-5
+    assert set(evaluation.intervals["kind"]) == {"predicted"}
+    assert evaluation.intervals["note"].str.contains("intervals need").all()  # one donor, one field
+    # The nearest training cell of a training cell is itself.
+    row = one(evaluation.table, stain="CD4", kind="predicted")
+    assert row["neighbour_mae"] == pytest.approx(0, abs=1e-6)
+    assert np.isnan(row["mae_low"])
+    pair = evaluation.coexpression
+    chosen = pair[(pair["kind"] == "reconstructed") & (pair["first"] == "DAPI") & (pair["second"] == "CD3")]
+    assert chosen["difference"].iloc[0] == pytest.approx(0, abs=1e-6)
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "evaluation.json",
+        "evaluation.csv",
+        "coexpression.csv",
+        "features.csv",
+        "feature_intervals.csv",
+    }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -16,11 +16,17 @@ from napari_apollo import __version__
 from napari_apollo.cells.store import CellStore
 from napari_apollo.config import OperationConfig
 from napari_apollo.errors import DataError
+from napari_apollo.panels import Panel
+from napari_apollo.predict.conformal import conformal_table
+from napari_apollo.predict.featurescores import FeaturePairs, feature_scores, join_pairs, measure_pairs
 from napari_apollo.predict.fit import require_fit
 from napari_apollo.predict.heldout import parts_of
 from napari_apollo.predict.inference import Codes, Inference, inference_for, load_model
-from napari_apollo.predict.scores import cell_scores, summarise
+from napari_apollo.predict.intervals import coexpression
+from napari_apollo.predict.neighbours import NearestChromatin
+from napari_apollo.predict.scores import cell_scores
 from napari_apollo.predict.truth import Truth, open_truth
+from napari_apollo.predict.verdicts import KEYS, score_table
 from napari_apollo.progress import Progress, ShouldStop, Step, never, silent, stop_if_asked
 from napari_apollo.storage import whole_file, write_json
 
@@ -30,8 +36,6 @@ if TYPE_CHECKING:
 
 SCHEMA_VERSION = 1
 Part = Literal["train", "validation", "test"]
-SCORES = ("mae", "mae_units", "pearson", "intensity_pearson", "ssim")
-_KEYS = ["part", "stain", "kind", "truth"]
 
 
 class EvaluateConfig(OperationConfig):
@@ -50,6 +54,16 @@ class EvaluateConfig(OperationConfig):
 
     most_cells: int = Field(default=2000, ge=0)
     """Cells of each panel and part that are looked at, spread evenly; 0 looks at all."""
+
+    features: bool = False
+    """Also measure made and measured images and compare the features of every cell: correlations, and
+    intervals that cover what they say on held-out donors."""
+
+    neighbour: bool = False
+    """Also score the image of the training cell of most similar chromatin, a baseline without learning."""
+
+    level: float = Field(default=0.9, gt=0, lt=1)
+    """Coverage that intervals of features are made for."""
 
     skip_unknown: bool = False
     """Work on panels that have stains the model never learnt, leaving those stains out."""
@@ -74,18 +88,38 @@ class Evaluation:
         One row for each part, stain, kind (``reconstructed``, ``reconstructed_shared``,
         ``predicted``) and truth (``measured``: the cell was given the stain; ``hidden``: it was not,
         and others measured it). Columns ``cells``, then ``mae`` (as a part of the stain's range),
-        ``mae_units``, ``pearson``, ``intensity_pearson``, ``ssim``, the same for the mean training
-        image (``mean_mae``, ...), ``better`` and ``verdict``.
+        ``mae_units``, ``pearson``, ``intensity_pearson``, ``ssim``, ``published_l1`` (the study's
+        mode-subtracted error, image by image), their intervals over donors (``mae_low``, ``mae_high``, ...),
+        the same scores for the mean training image (``mean_mae``, ...) and, where asked for, the nearest
+        training cell (``neighbour_mae``, ...), ``better`` and ``verdict``.
     cells
         One row for each cell and row of the table, with the sums that the scores are made from and
         the cell's donor: what an interval by donor needs.
     about
         Model, store, settings, notes.
+    coexpression
+        Whether pairs of stains go together as they do in measured images; see ``intervals.coexpression``.
+    features, intervals
+        Of each channel, see ``featurescores.feature_scores`` and ``conformal.conformal_table``; empty where
+        features were not asked for.
     """
 
     table: pd.DataFrame
     cells: pd.DataFrame
     about: dict[str, Any]
+    coexpression: pd.DataFrame = field(default_factory=pd.DataFrame)
+    features: pd.DataFrame = field(default_factory=pd.DataFrame)
+    intervals: pd.DataFrame = field(default_factory=pd.DataFrame)
+
+    def tables(self) -> dict[str, pd.DataFrame]:
+        """Tables that are written, by the name of their file; those without rows are left out."""
+        tables = {
+            "evaluation": self.table,
+            "coexpression": self.coexpression,
+            "features": self.features,
+            "feature_intervals": self.intervals,
+        }
+        return {name: table for name, table in tables.items() if len(table)}
 
     def to_json(self) -> dict[str, Any]:
         """Table and notes as plain JSON; NaN becomes null."""
@@ -93,10 +127,11 @@ class Evaluation:
         return {"schema_version": SCHEMA_VERSION, **self.about, "scores": rows}
 
     def write(self, folder: Path) -> None:
-        """Write ``evaluation.json`` and ``evaluation.csv``."""
+        """Write ``evaluation.json``, and each table as CSV."""
         write_json(folder / "evaluation.json", self.to_json())
-        with whole_file(folder / "evaluation.csv") as partial:
-            self.table.to_csv(partial, index=False)
+        for name, table in self.tables().items():
+            with whole_file(folder / f"{name}.csv") as partial:
+                table.to_csv(partial, index=False)
 
 
 def evaluate(
@@ -136,7 +171,7 @@ def evaluate(
         frames.append(frame)
         progress(Step("Scoring", done, total, f"on {model.device}"))
     cells = pd.concat(frames, ignore_index=True)
-    table = _table(cells)
+    table = score_table(cells)
     about = {
         "napari_apollo": __version__,
         "written": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
@@ -146,7 +181,8 @@ def evaluate(
         "settings": config.model_dump(mode="json", exclude={"output"}),
         "baseline": work.baseline,
     }
-    evaluation = Evaluation(table, cells, about)
+    features, intervals = work.feature_tables()
+    evaluation = Evaluation(table, cells, about, coexpression(cells), features, intervals)
     if config.output is not None:
         evaluation.write(config.output)
     return evaluation
@@ -165,6 +201,8 @@ class _Evaluating:
         self.truth: Truth | None = open_truth(config.truth) if config.truth is not None else None
         self.part = parts_of(store.obs, inference.model.card, store.crop_size)
         self.means, self.baseline = self._mean_images()
+        self.nearest = self._nearest() if config.neighbour else None
+        self._pairs: dict[tuple[str, str, str, str], list[FeaturePairs]] = {}
 
     def run(self, progress: Progress, should_stop: ShouldStop) -> Iterator[tuple[int, int, pd.DataFrame]]:
         """Scores of each batch, with how far the work is."""
@@ -185,20 +223,42 @@ class _Evaluating:
                 stop_if_asked(should_stop)
                 batch = rows[start : start + self.config.batch_size]
                 done += len(batch)
-                yield done, total, self._score(panel, batch).assign(part=part)
+                yield done, total, self._score(panel, batch, part).assign(part=part)
+
+    def feature_tables(self) -> tuple[pd.DataFrame, pd.DataFrame]:
+        """Scores of features, and what their intervals cover; empty where they were not asked for."""
+        features, intervals = [], []
+        for key, parts in self._pairs.items():
+            about = dict(zip(KEYS, key, strict=True))
+            pairs = join_pairs(parts)
+            if pairs.names:
+                features.append(feature_scores(pairs).assign(**about))
+            if pairs.names and about["kind"] == "predicted":
+                intervals.append(conformal_table(pairs, level=self.config.level).assign(**about))
+        return _together(features), _together(intervals)
 
     def _rows(self, panel: str, part: str) -> np.ndarray:
         rows = np.flatnonzero(self.part[self.store.rows(panel)] == part)
         most = self.config.most_cells
         return rows[:: max(1, -(-len(rows) // most))] if most else rows
 
-    def _score(self, panel_name: str, rows: np.ndarray) -> pd.DataFrame:
+    def _nearest(self) -> NearestChromatin:
+        rows = {}
+        for name in self.panels:
+            own = np.flatnonzero(self.part[self.store.rows(name)] == "train")
+            rows[name] = (
+                own[:: max(1, -(-len(own) // self.config.most_cells))] if self.config.most_cells else own
+            )
+        return NearestChromatin(self.inference, self.store, rows, self.config.batch_size)
+
+    def _score(self, panel_name: str, rows: np.ndarray, part: str) -> pd.DataFrame:
         store, inference = self.store, self.inference
         panel = store.panels[panel_name]
         groups = store.groups(panel_name, rows)
         raw = store.read_images(panel_name, rows)
         images = inference.normalisation.apply(raw, panel.stains, groups)
-        region = store.read_masks(panel_name, rows) > 0
+        masks = store.read_masks(panel_name, rows)
+        region = masks > 0
         codes = inference.encode(images, panel)
         obs = store.obs.iloc[store.rows(panel_name)[rows]]
         chromatin = images[:, panel.index(panel.anchor)]
@@ -206,7 +266,10 @@ class _Evaluating:
         for stain in (panel.anchor, *inference.known(panel)):
             truth = images[:, panel.index(stain)]
             for kind, made in self._kinds(codes, chromatin, stain, panel.anchor):
-                frames.append(self._frame(obs, made, truth, region, stain, groups, kind, "measured"))
+                key = (part, stain, kind, "measured")
+                frames.append(
+                    self._frame(obs, made, truth, region, stain, groups, key, chromatin, masks, panel)
+                )
         for stain in inference.lacking(panel) if self.truth is not None else ():
             assert self.truth is not None
             crops, found = self.truth.read(obs, stain, store.crop_size)
@@ -215,11 +278,9 @@ class _Evaluating:
                 span = (limits[:, 1] - limits[:, 0])[:, None, None]
                 truth = np.clip((crops - limits[:, 0][:, None, None]) / span, 0, 1)
                 made = inference.predict(chromatin, codes, stain)[found]
-                frames.append(
-                    self._frame(
-                        obs[found], made, truth, region[found], stain, groups[found], "predicted", "hidden"
-                    )
-                )
+                key = (part, stain, "predicted", "hidden")
+                own = (groups[found], key, chromatin[found], masks[found], panel)
+                frames.append(self._frame(obs[found], made, truth, region[found], stain, *own))
         return pd.concat(frames, ignore_index=True)
 
     def _kinds(
@@ -239,18 +300,35 @@ class _Evaluating:
         region: np.ndarray,
         stain: str,
         groups: np.ndarray,
-        kind: str,
-        source: str,
+        key: tuple[str, str, str, str],
+        chromatin: np.ndarray,
+        masks: np.ndarray,
+        panel: Panel,
     ) -> pd.DataFrame:
-        """Scores of a batch, beside those of the mean image."""
+        """Scores of a batch, beside those of baselines."""
         limits = self.inference.limits(stain, groups)
         span = limits[:, 1] - limits[:, 0]
         own = cell_scores(made, truth, region, span)
         mean = cell_scores(np.broadcast_to(self.means[stain], truth.shape), truth, region, span)
+        parts = [own, mean.add_prefix("mean_")]
+        if self.nearest is not None and self.nearest.has(stain):
+            near = cell_scores(self.nearest.images(chromatin, stain), truth, region, span)
+            parts.append(near.add_prefix("neighbour_"))
+        if self.config.features:
+            in_units = self.inference.intensities
+            pairs = measure_pairs(
+                in_units(chromatin, panel.anchor, groups),
+                in_units(made, stain, groups),
+                in_units(truth, stain, groups),
+                masks,
+                anchor=panel.anchor,
+                stain=stain,
+                pixel_size_um=self.store.pixel_size_um,
+                obs=obs,
+            )
+            self._pairs.setdefault(key, []).append(pairs)
         about = obs[["cell_id", "donor", "field", "panel"]].astype(str).reset_index(drop=True)
-        return pd.concat(
-            [about.assign(stain=stain, kind=kind, truth=source), own, mean.add_prefix("mean_")], axis=1
-        )
+        return pd.concat([about.assign(stain=stain, kind=key[2], truth=key[3]), *parts], axis=1)
 
     def _mean_images(self) -> tuple[dict[str, np.ndarray], str]:
         """Mean image (y, x) in [0, 1] of every stain over the cells that the model learnt from."""
@@ -278,38 +356,9 @@ class _Evaluating:
         return {stain: means.get(stain, unknown) for stain in {*means, *self.inference.vocabulary}}, seen
 
 
-def _table(cells: pd.DataFrame) -> pd.DataFrame:
-    rows = []
-    for key, group in cells.groupby(_KEYS, sort=False, observed=True):
-        own = summarise(group)
-        mean = summarise(group.filter(regex="^mean_").rename(columns=lambda name: name.removeprefix("mean_")))
-        rows.append(
-            {
-                **dict(zip(_KEYS, key, strict=True)),
-                **own,
-                **{f"mean_{name}": mean[name] for name in SCORES},
-                **_verdict(own, mean),
-            }
-        )
-    return pd.DataFrame(rows)
-
-
-def _verdict(own: dict[str, float], mean: dict[str, float]) -> dict[str, Any]:
-    """Whether a channel may be believed more than the mean image of its stain."""
-    if np.isnan(mean["mae"]):
-        return {
-            "better": False,
-            "verdict": "no mean image to compare with: no cell was given the stain",
-        }
-    # A mean image that is the same everywhere correlates with nothing: any correlation is more.
-    closer = own["mae"] < mean["mae"]
-    alike = own["pearson"] > (0.0 if np.isnan(mean["pearson"]) else mean["pearson"])
-    if closer and alike:
-        verdict = "better than the mean image"
-    elif alike:
-        verdict = "more like the truth in pattern than the mean image, but further off in intensity"
-    elif closer:
-        verdict = "closer in intensity than the mean image, but less like the truth in pattern"
-    else:
-        verdict = "no better than the mean image"
-    return {"better": bool(closer and alike), "verdict": verdict}
+def _together(tables: list[pd.DataFrame]) -> pd.DataFrame:
+    """Tables below one another, what they are about first."""
+    if not tables:
+        return pd.DataFrame()
+    table = pd.concat(tables, ignore_index=True)
+    return table[[*KEYS, *(name for name in table.columns if name not in KEYS)]]

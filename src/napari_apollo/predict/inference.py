@@ -122,6 +122,10 @@ class Inference:
         shared = codes.chromatin.shared
         if self._told_the_stain:
             shared = self._encode(chromatin, "chromatin", stain).shared
+        return self.decode_shared(shared, stain)
+
+    def decode_shared(self, shared: np.ndarray, stain: str) -> np.ndarray:
+        """Images (n, y, x) in [0, 1] of a protein from shared latents (n, s) alone."""
         return self._decode(shared, None, "protein", stain)
 
     @cached_property

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from napari_apollo.predict.inference import Codes
+from napari_apollo.predict.heldout import parts_of
+from napari_apollo.predict.inference import Codes, Inference
 from napari_apollo.predict.roles import ChannelRole
+from napari_apollo.predict.support import NEIGHBOURS, fit_support
 
 if TYPE_CHECKING:
     from napari_apollo.cells.store import CellStore
@@ -22,7 +24,13 @@ ERRORS = {
     ChannelRole.RECONSTRUCTED_SHARED: "reconstruction_error_shared",
 }
 PREDICTED_MEAN = "predicted_mean"
-_OWN = (SHARED, CHROMATIN_SPECIFIC, *ERRORS.values(), PREDICTED_MEAN)
+PREDICTED_UNCERTAINTY = "predicted_uncertainty"
+PREDICTED_SUPPORT = "predicted_support"
+BY_ROLE = {ChannelRole.PREDICTED: PREDICTED_MEAN, ChannelRole.UNCERTAINTY: PREDICTED_UNCERTAINTY}
+"""Scores that are means of an image over the cell's region, by its role."""
+
+_SCORES = (*ERRORS.values(), *BY_ROLE.values(), PREDICTED_SUPPORT)
+_OWN = (SHARED, CHROMATIN_SPECIFIC, *_SCORES)
 UNS = "napari_apollo_predictions"
 
 
@@ -52,6 +60,21 @@ class CellResults:
         """Take one number per cell for a stain."""
         column = self._scores.setdefault(name, {}).setdefault(stain, np.full(self._count, np.nan, np.float32))
         column[positions] = values
+
+    def judge_support(self, store: CellStore, inference: Inference, panels: tuple[str, ...]) -> None:
+        """How far each cell is from those that the model learnt each stain from, by its shared latents."""
+        if SHARED not in self._latents:
+            return
+        obs, shared = store.obs, self._latents[SHARED]
+        learnt = parts_of(obs, inference.model.card, store.crop_size) == "train"
+        panel, donors = obs["panel"].astype(str).to_numpy(), obs["donor"].astype(str).to_numpy()
+        for stain in inference.vocabulary:
+            with_stain = [name for name in panels if stain in store.panels[name]]
+            own = np.flatnonzero(learnt & np.isin(panel, with_stain) & np.isfinite(shared).all(axis=1))
+            if len(own) < 2 * NEIGHBOURS:
+                continue  # nothing can be said, and NaN says so
+            rank = fit_support(shared[own], donors[own]).rank(shared)
+            self.score(PREDICTED_SUPPORT, stain, np.arange(self._count), rank.astype(np.float32))
 
     def blocks(self) -> dict[str, np.ndarray]:
         """Latents by the name of their block, (cell, dimension) float32, without those of no dimension."""
@@ -98,7 +121,7 @@ def features_of(store: CellStore, positions: np.ndarray) -> pd.DataFrame:
         taken = set(table.obs.columns)
         names = [f"{name} (measured)" if name in taken else name for name in table.var_names]
         parts.append(pd.DataFrame(np.asarray(table.X), columns=names))
-    for key in (*ERRORS.values(), PREDICTED_MEAN):
+    for key in _SCORES:
         if key in table.obsm:
             parts.append(pd.DataFrame(table.obsm[key]).reset_index(drop=True).add_prefix(f"{key} "))
     return pd.concat(parts, axis=1)
