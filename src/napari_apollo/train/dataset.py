@@ -78,6 +78,7 @@ class Dataset:
         """
         chosen = (team or Team()).own(self.split.cells(part))
         most = max(len(panel.proteins) for panel in self.panels.values()) if every_protein else 1
+        images = _Images(self.store)
         panels = self.obs["panel"].to_numpy(object)[chosen]
         counts = np.ones(len(chosen), np.int64)
         anchors = np.zeros(len(chosen), np.int64)
@@ -92,8 +93,8 @@ class Dataset:
         protein = within if every_protein else self.protein[chosen]
         stains, channels = self._proteins(np.repeat(panels, counts), protein)
         paired = np.zeros(len(chosen), np.int64) if every_protein else stains
-        chromatin = Observed(self._crops(chosen, anchors), np.arange(len(chosen))[:, None], paired)
-        proteins = Observed(self._crops(np.repeat(chosen, counts), channels), rows, stains)
+        chromatin = Observed(self._crops(images, chosen, anchors), np.arange(len(chosen))[:, None], paired)
+        proteins = Observed(self._crops(images, np.repeat(chosen, counts), channels), rows, stains)
         return CellData({CHROMATIN: chromatin, PROTEIN: proteins}, device)
 
     def _proteins(self, panels: np.ndarray, protein: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -105,7 +106,7 @@ class Dataset:
             channels[own] = np.array([panel.index(stain) for stain in panel.proteins])[protein[own]]
         return stains, channels
 
-    def _crops(self, cells: np.ndarray, channels: np.ndarray) -> Crops:
+    def _crops(self, images: _Images, cells: np.ndarray, channels: np.ndarray) -> Crops:
         """Crops of channels of cells, as they are asked for."""
         limits = np.zeros((len(cells), 2))
         panels = self.obs["panel"].to_numpy(object)[cells]
@@ -117,7 +118,7 @@ class Dataset:
                 if own.any():
                     limits[own] = self.store.normalisation.limits(stain, groups[own])
         dtype = np.result_type(*(self.store.dtype(name) for name in self.panels))
-        read = _reader(self.store, panels, store_rows, channels, dtype)
+        read = _reader(images, panels, store_rows, channels, dtype)
         return Crops(read, limits[:, 0], limits[:, 1], dtype)
 
     def fingerprint(self) -> str:
@@ -141,18 +142,35 @@ class Dataset:
         return digest.hexdigest()
 
 
+class _Images:
+    """Images of a store; those of a batch are read once, whichever of their stains are wanted one by one."""
+
+    def __init__(self, store: CellStore) -> None:
+        self.store = store
+        self._last: tuple[str, bytes, np.ndarray] | None = None
+
+    def of(self, panel: str, rows: np.ndarray) -> np.ndarray:
+        """Images (n, stain, y, x) of rows (n,), each once, in ascending order."""
+        last, asked = self._last, rows.tobytes()
+        if last is not None and last[:2] == (panel, asked):
+            return last[2]
+        images = self.store.read_images(panel, rows)
+        self._last = (panel, asked, images) if len(rows) <= _CHUNK else None
+        return images
+
+
 def _reader(
-    store: CellStore, panels: np.ndarray, rows: np.ndarray, channels: np.ndarray, dtype: np.dtype
+    source: _Images, panels: np.ndarray, rows: np.ndarray, channels: np.ndarray, dtype: np.dtype
 ) -> Callable[[np.ndarray], np.ndarray]:
-    size = store.crop_size
+    size = source.store.crop_size
 
     def read(wanted: np.ndarray) -> np.ndarray:
         crops = np.empty((len(wanted), size, size), dtype)
         names = panels[wanted]
         for name in sorted(set(names)):
             own = np.flatnonzero(names == name)
-            images = store.read_images(name, rows[wanted[own]])
-            crops[own] = images[np.arange(len(own)), channels[wanted[own]]]
+            unique, position = np.unique(rows[wanted[own]], return_inverse=True)
+            crops[own] = source.of(name, unique)[position, channels[wanted[own]]]
         return crops
 
     return read
