@@ -26,6 +26,13 @@ _HEAD = """# Features
 
 Made from the code by `python -m napari_apollo.measure.page docs/features.md`; do not edit.
 
+`napari-apollo measure STORE` fills the table of a cell store; `napari-apollo measure IMAGE --labels LABELS` and `napari-apollo
+measure STUDY.csv` write a table of the labelled nuclei of an image or of all fields of a study. From Python: `measure`,
+`measure_study`, `measure_field` (arrays) and `measure_stack` (three dimensions). Where a field is measured, the cell is the
+nucleus expanded by `expand_px`. The code is compiled on first use, which takes a minute or two, is said, and is kept on disk.
+`python benchmarks/measure.py` prints how fast it is then. `table.uns["measure"]` holds `measure_version`, the settings and the pixel
+size; measuring again replaces the columns that are listed here and no others.
+
 A column is called `<region>_<feature>`, `<region>_<feature>_<stain>` or `<region>_<feature>_<stain>_<stain>`. The
 regions are `nucleus`, `cytoplasm` (the cell without its nucleus), `cell`, `perinucleus` (the nucleus grown by
 `protein_grow_px` within the cell) and `neighbour` (other cells in the same image). Names never change with units:
