@@ -85,6 +85,7 @@ class Keeper:
                     "training": epoch.training,
                     "validation": epoch.validation,
                     "improved": epoch.improved,
+                    "sizes": self._network.sizes(),
                 }
             )
         if epoch.improved and epoch.validation:

@@ -12,7 +12,7 @@ from napari_apollo.model.network import Code, Network
 from napari_apollo.train.augment import turn
 from napari_apollo.train.data import Batch, View
 from napari_apollo.train.objectives.base import adam, adam_tensors, load_adam, prefixed, under
-from napari_apollo.train.objectives.inference import decoded_losses, validation_losses
+from napari_apollo.train.objectives.inference import batch_gap, decoded_losses, validation_losses
 from napari_apollo.train.objectives.normals import divergence, split
 from napari_apollo.train.objectives.posteriors import Posteriors
 
@@ -45,6 +45,7 @@ class EncodingStage:
             "total",
             *(f"{name}_regression" for name in names),
             *((f"{name}_decoded" for name in names) if self._reconstructs else ()),
+            *(f"{name}_gap" for name in names),
         )
         encoders = list(network.encoders.parameters())
         self.network_parameters = encoders
@@ -78,10 +79,11 @@ class EncodingStage:
         nothing = batch.cells.new_zeros((), dtype=torch.float32)
         regressions = dict.fromkeys(self._network.encoders, nothing)
         decoded = dict.fromkeys(self._network.encoders, nothing)
+        gaps = dict.fromkeys(self._network.encoders, nothing)
         for name, view in batch.views.items():
             code = self._network.encode(name, view.values, view.stain)
             weight = kept.index_select(0, view.cell).to(code.shared.dtype)
-            loss = self._regression(name, batch, view, code, weight)
+            loss, gaps[name] = self._regression(name, batch, view, code, weight)
             regressions[name] = settings.beta * settings.regression_weight * loss
             if self._reconstructs:
                 parts = self._decoded(batch, name, code)
@@ -93,10 +95,14 @@ class EncodingStage:
         self._optimiser.zero_grad(set_to_none=True)
         total.backward()
         self._optimiser.step()
-        return torch.stack([total, *terms]).detach()
+        return torch.stack([total, *terms, *gaps.values()]).detach()
 
-    def _regression(self, name: str, batch: Batch, view: View, code: Code, weight: Tensor) -> Tensor:
-        """Divergence of the posteriors from the codes, over the cells of weight 1 and kept dimensions."""
+    def _regression(
+        self, name: str, batch: Batch, view: View, code: Code, weight: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Divergence of the posteriors from the codes, over the cells of weight 1 and kept dimensions;
+        and the gap between the means of the shared ones.
+        """
         rows = batch.cells.index_select(0, view.cell)
         shared = self._posteriors.shared.values.index_select(0, rows)
         kept_shared, kept_own = self._network.kept(), self._network.kept(name)
@@ -105,7 +111,8 @@ class EncodingStage:
             own = self._posteriors.specific[name].values.index_select(0, view.row)
             divergences = divergence(*split(own), *code.specific_normal)
             distance = distance + (divergences * kept_own).sum(1)
-        return (distance * weight).sum() / weight.sum().clamp(min=1)
+        gap = batch_gap(code.shared, split(shared)[0] * kept_shared, weight)
+        return (distance * weight).sum() / weight.sum().clamp(min=1), gap
 
     def _decoded(self, batch: Batch, name: str, code: Code) -> list[Tensor]:
         loss = self._settings.loss

@@ -54,6 +54,19 @@ def decoded_losses(
 
 
 @torch.no_grad()
+def batch_gap(code: Tensor, target: Tensor, weight: Tensor) -> Tensor:
+    """How far encoded latents (n, d) lie from optimised ones, as a part of the variance of the latter.
+
+    Over the rows of weight (n,) 1; what ``train.gap`` says at the end of all training cells, this says
+    on the way of a batch.
+    """
+    rows = weight.sum().clamp(min=1)
+    centred = target - (target * weight[:, None]).sum(0) / rows
+    variance = (centred.square().sum(1) * weight).sum()
+    return ((code - target).square().sum(1) * weight).sum() / variance.clamp(min=1e-12)
+
+
+@torch.no_grad()
 def validation_losses(network: Network, batches: Iterable[Batch], kind: str) -> dict[str, float]:
     """Means over cells of ``decoded_losses`` of every modality, in evaluation mode.
 

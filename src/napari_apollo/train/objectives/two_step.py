@@ -28,7 +28,7 @@ from napari_apollo.train.objectives.base import (
     reconstruction_loss,
     under,
 )
-from napari_apollo.train.objectives.inference import decoded_losses, validation_losses
+from napari_apollo.train.objectives.inference import batch_gap, decoded_losses, validation_losses
 
 
 class TwoStepSettings(Protocol):
@@ -253,6 +253,7 @@ class EncoderStage:
             "total",
             *(f"{name}_regression" for name in network.encoders),
             *((f"{name}_decoded" for name in network.encoders) if self._reconstructs else ()),
+            *(f"{name}_gap" for name in network.encoders),
         )
         self.network_parameters = list(network.encoders.parameters())
         self._optimiser = adam(self.network_parameters, settings.encoder_rate)
@@ -282,11 +283,13 @@ class EncoderStage:
         nothing = torch.zeros((), device=batch.cells.device)
         of_modality = dict.fromkeys(self._network.encoders, nothing)
         of_decoded = dict.fromkeys(self._network.encoders, nothing)
+        gaps = dict.fromkeys(self._network.encoders, nothing)
         for name, view in batch.views.items():
             code = self._network.encode(name, view.values, view.stain)
             weight = kept.index_select(0, view.cell).to(code.shared.dtype)
             target = self._shared.values.index_select(0, batch.cells.index_select(0, view.cell))
             loss = _regression(code.shared, target, weight)
+            gaps[name] = batch_gap(code.shared, target, weight)
             if code.specific is not None:
                 target = self._specific[name].values.index_select(0, view.row)
                 loss = loss + _regression(code.specific, target, weight)
@@ -302,7 +305,7 @@ class EncoderStage:
         self._optimiser.zero_grad(set_to_none=True)
         total.backward()
         self._optimiser.step()
-        return torch.stack([total, *regressions, *decoded]).detach()
+        return torch.stack([total, *regressions, *decoded, *gaps.values()]).detach()
 
     def validate(self, batches: Iterable[Batch]) -> dict[str, float]:
         """Reconstruction of validation cells through the encoders, by the training loss."""
