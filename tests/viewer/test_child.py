@@ -52,7 +52,7 @@ def test_errors_keep_their_type_and_the_process_its_life(child: ChildProcess, tm
         "labels": tmp_path / "l.npy",
         "settings": {"engine": "threshold"},
     }
-    with pytest.raises(DataError, match="value"):
+    with pytest.raises(DataError, match="image"):
         child.call(ARRAY, arguments, silent, never)
     assert child.alive
     with pytest.raises(FileError) as met:

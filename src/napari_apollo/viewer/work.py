@@ -87,10 +87,15 @@ def segment_array(
 
 
 def ready(engine: str = "nuclei", *, progress: Progress = silent, should_stop: ShouldStop = never) -> bool:
-    """Load what the first preview would otherwise wait for."""
-    from napari_apollo.cells.segmentation import get_engine
+    """Load, and compile, what the first preview would otherwise wait for."""
+    import numpy as np
 
-    get_engine(engine)
+    from napari_apollo.cells import SegmentConfig
+    from napari_apollo.cells.segmentation import segment_image
+
+    y, x = np.indices((128, 128)) % 32 - 16
+    config = SegmentConfig(engine=engine, diameter=16)
+    segment_image(np.clip(9 - np.hypot(y, x), 0, 2), config=config, should_stop=should_stop)
     return True
 
 

@@ -13,6 +13,7 @@ from napari_apollo.study import Study, StudyField
 from napari_apollo.viewer.adopting import adopt
 from napari_apollo.viewer.child import ChildProcess, in_child
 from napari_apollo.viewer.forms import ConfigForm
+from napari_apollo.viewer.jobs import Jobs
 from napari_apollo.viewer.layerfields import is_two_panel_sample
 from napari_apollo.viewer.layers import find_layers
 from napari_apollo.viewer.open import open_study
@@ -35,7 +36,8 @@ class SegmentTool(Tool):
     def build(self) -> None:
         """Add the parts."""
         self._helper = ChildProcess()
-        self.destroyed.connect(partial(_close, self._helper))
+        self._warm = ""
+        self.destroyed.connect(partial(_close, self._helper, self.session.jobs))
         self.missing = note("Put a study together first, in the Study tool.")
         self.field = QComboBox()
         self.field.setToolTip("Field that is shown, looked at and corrected")
@@ -217,8 +219,24 @@ class SegmentTool(Tool):
             self.form.set(**_SAMPLE)
         if preferences().workers is not None:
             self.form.rebase({"workers": preferences().workers})
+        if study is not None:
+            self._warm_up()
         for part in (self.start, self.preview_button, self.show_button, self.correct_button):
             part.setEnabled(study is not None)
+
+    def _warm_up(self) -> None:
+        """Let the process of previews load what the first one would otherwise wait for."""
+        engine = str(self.form.editors["engine"].value)
+        if engine in (self._warm, "labels"):
+            return
+        self._warm = engine
+        self.session.jobs.run(
+            "Getting previews ready",
+            lambda progress, should_stop: self._helper.call(
+                "napari_apollo.viewer.work:ready", {"engine": engine}, progress, should_stop
+            ),
+            key="warm",
+        )
 
     def _layers_changed(self, event: object = None) -> None:
         adopt(self.session, self.viewer.layers)
@@ -230,5 +248,6 @@ def _pixel_size(field: StudyField) -> tuple[float, float] | None:
     return open_field(field).pixel_size_um
 
 
-def _close(helper: ChildProcess, *_: object) -> None:
+def _close(helper: ChildProcess, jobs: Jobs, *_: object) -> None:
+    jobs.cancel("preview", "warm")
     helper.close()

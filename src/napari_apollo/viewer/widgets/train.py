@@ -22,6 +22,7 @@ from napari_apollo.viewer import training
 from napari_apollo.viewer.adopting import adopt
 from napari_apollo.viewer.child import ChildProcess
 from napari_apollo.viewer.forms import ConfigForm
+from napari_apollo.viewer.jobs import Jobs
 from napari_apollo.viewer.parts import Fold, button, heading, note, row, say, small_button
 from napari_apollo.viewer.plots import CurvesPlot
 from napari_apollo.viewer.preferences import DEVICES, preferences
@@ -42,7 +43,7 @@ class TrainTool(Tool):
     def build(self) -> None:
         """Add the parts."""
         self._helper = ChildProcess()
-        self.destroyed.connect(partial(_close, self._helper))
+        self.destroyed.connect(partial(_close, self._helper, self.session.jobs))
         self._seen: tuple[Any, ...] = ()
         self.cells = note(
             "Cut cells first, in the tool Segment and crop, or drop a cell store on the window."
@@ -300,5 +301,6 @@ class TrainTool(Tool):
         adopt(self.session, self.viewer.layers)
 
 
-def _close(helper: ChildProcess, *_: object) -> None:
+def _close(helper: ChildProcess, jobs: Jobs, *_: object) -> None:
+    jobs.cancel("estimate")
     helper.close()
