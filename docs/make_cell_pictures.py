@@ -77,13 +77,9 @@ class Story:
         port = tool.cloud.viewport()
         width, height = port.width(), port.height()
         around = [(0.60, 0.25), (0.72, 0.2), (0.8, 0.35), (0.78, 0.6), (0.66, 0.62), (0.58, 0.45)]
-        places = [QPoint(int(x * width), int(y * height)) for x, y in around]
-        QTest.mousePress(port, Qt.MouseButton.LeftButton, pos=places[0])
-        for place in places:
-            QTest.mouseMove(port, place, 20)
-        QTest.mouseRelease(port, Qt.MouseButton.LeftButton, pos=places[-1])
+        self.drag(port, [QPoint(int(x * width), int(y * height)) for x, y in around])
         self.settle(1)
-        if not len(self.session.selection):
+        if len(self.session.selection) < 2:
             raise RuntimeError("the lasso selected nothing")
         self.picture("explore_lasso")
         brightest = tool.explorer.columns.column("nucleus_dna").values
@@ -155,6 +151,22 @@ class Story:
         """Close a tool's dock."""
         self.viewer.window.remove_dock_widget(tool)
         self.settle()
+
+    def drag(self, port: Any, places: list[Any]) -> None:
+        """Draw with the left button held down."""
+        from qtpy.QtCore import QEvent, QPointF, Qt
+        from qtpy.QtGui import QMouseEvent
+        from qtpy.QtWidgets import QApplication
+
+        left, none = Qt.MouseButton.LeftButton, Qt.MouseButton.NoButton
+        steps = [(QEvent.Type.MouseButtonPress, places[0], left, left)]
+        steps += [(QEvent.Type.MouseMove, place, none, left) for place in places]
+        steps += [(QEvent.Type.MouseButtonRelease, places[-1], left, none)]
+        for kind, place, button, buttons in steps:
+            screen = QPointF(port.mapToGlobal(place))
+            event = QMouseEvent(kind, QPointF(place), screen, button, buttons, Qt.KeyboardModifier.NoModifier)
+            QApplication.sendEvent(port, event)
+            self.settle(0.05)
 
     def bottom(self, tool: Any) -> None:
         """Scroll a tool to its end."""

@@ -82,6 +82,12 @@ def test_damage_in_the_middle_is_named_and_nothing_is_changed(tmp_path: Path) ->
         read_journal(tmp_path / "absent.jsonl")
 
 
+def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "a.annotations").write_text("a file where the folder would be")
+    with pytest.raises(FileError, match=r"ada\.jsonl: the journal cannot be written"):
+        Journal(tmp_path / "a.annotations" / "ada.jsonl").append({"a": 1})
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL")
 def test_what_was_said_before_a_kill_is_there(tmp_path: Path) -> None:
     path = tmp_path / "a.annotations" / "ada.jsonl"

@@ -252,8 +252,10 @@ def test_two_people_are_kept_apart_and_compared(annotate: Any, work: SimpleNames
     assert annotate.annotation.annotations.labels == {}
     annotate.annotation.label([0, 1, 2], "a")
     annotate.annotation.label([3, 4, 5], "b")
-    assert annotate.people.rowCount() == 1
-    shown = [annotate.people.item(0, place).text() for place in range(5)]
+    assert annotate.agreement.table.rowCount() == 0  # journals are compared once somebody looks
+    annotate.agreement.header.click()
+    assert annotate.agreement.table.rowCount() == 1
+    shown = [annotate.agreement.table.item(0, place).text() for place in range(5)]
     assert shown[:3] == ["ada", "bob", "6"]
     assert float(shown[4]) == pytest.approx(2 / 3, abs=0.01)
     counted = annotate.counts
@@ -307,6 +309,44 @@ def test_a_lasso_in_the_scatter_selects_in_the_image_and_back(explore: Any, work
     assert picture.width() > 100
     explore.paint_cells()
     assert len(find_layers(work.viewer, role="feature")) == 1
+
+
+def test_drawing_and_clicking_with_the_mouse(explore: Any, work: SimpleNamespace, qtbot: Any) -> None:
+    from qtpy.QtCore import QEvent, QPoint, QPointF, Qt
+    from qtpy.QtGui import QMouseEvent
+    from qtpy.QtWidgets import QApplication
+
+    explore.show_map("Two columns")
+    explore.x.name, explore.y.name = "x", "y"
+    explore._show_points()
+    qtbot.wait(50)
+    port = explore.cloud.viewport()
+
+    def at(x: float, y: float) -> QPoint:
+        return explore.cloud.mapFromScene(explore.cloud._box.mapViewToScene(QPointF(x, y)))
+
+    left, none = Qt.MouseButton.LeftButton, Qt.MouseButton.NoButton
+    outline = [at(*place) for place in ((2.0, 5.0), (40.5, 5.0), (40.5, 45.5), (2.0, 45.5))]
+    steps = [(QEvent.Type.MouseButtonPress, outline[0], left, left)]
+    steps += [(QEvent.Type.MouseMove, place, none, left) for place in outline]
+    steps += [(QEvent.Type.MouseButtonRelease, outline[-1], left, none)]
+    for kind, place, button, buttons in steps:
+        screen = QPointF(port.mapToGlobal(place))
+        modifiers = Qt.KeyboardModifier.NoModifier
+        QApplication.sendEvent(port, QMouseEvent(kind, QPointF(place), screen, button, buttons, modifiers))
+        qtbot.wait(20)
+    obs = work.session.store.obs
+    inside = np.flatnonzero((obs["x"] < 40) & (obs["y"] < 45))
+    assert len(np.setxor1d(work.session.selection, inside)) <= 2  # the outline is that of whole pixels
+    assert len(work.session.selection) > 3
+    qtbot.mouseClick(port, left, pos=at(float(obs["x"].iloc[12]), float(obs["y"].iloc[12])))
+    assert work.session.selection.tolist() == [12]
+    before = explore.cloud._box.viewRange()
+    qtbot.keyClick(explore.cloud, Qt.Key.Key_Plus)
+    qtbot.keyClick(explore.cloud, Qt.Key.Key_Left)
+    assert explore.cloud._box.viewRange() != before
+    qtbot.keyClick(explore.cloud, Qt.Key.Key_Home)
+    np.testing.assert_allclose(explore.cloud._box.viewRange(), before)
 
 
 def test_a_cell_its_pictures_and_its_neighbours(explore: Any, work: SimpleNamespace, qtbot: Any) -> None:

@@ -200,6 +200,38 @@ def test_the_selection_goes_both_ways(viewer: Any, small: SimpleNamespace) -> No
     assert session.selection.tolist() == [5, 8]
 
 
+def test_a_click_on_the_image_and_not_a_drag(viewer: Any, small: SimpleNamespace) -> None:
+    session, link = session_of(viewer), link_selection(viewer)
+    layer, obs = link.cells[0].layer, small.store.obs
+    press = viewer.mouse_drag_callbacks[-1]
+
+    def drag(cell: int, moved: float = 0.0, modifiers: tuple[str, ...] = ()) -> None:
+        place = layer.data_to_world((obs["y"].iloc[cell], obs["x"].iloc[cell]))
+        event = SimpleNamespace(
+            type="mouse_press", button=1, position=place, pos=np.array([50.0, 50.0]), modifiers=modifiers
+        )
+        steps = press(viewer, event)
+        try:
+            next(steps)
+            event.type, event.pos = "mouse_move", np.array([50.0 + moved, 50.0])
+            next(steps)
+            event.type = "mouse_release"
+            next(steps)
+        except StopIteration:
+            pass
+
+    drag(4)
+    assert session.selection.tolist() == [4]
+    drag(6, modifiers=("Shift",))
+    assert session.selection.tolist() == [4, 6]
+    drag(2, moved=30)
+    assert session.selection.tolist() == [4, 6]
+    viewer.layers.selection.active = layer
+    layer.mode = "paint"  # who draws does not select
+    drag(2)
+    assert session.selection.tolist() == [4, 6]
+
+
 def test_a_lasso_on_the_image(viewer: Any, small: SimpleNamespace) -> None:
     session, link = session_of(viewer), link_selection(viewer)
     units = viewer.layers.units

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import IO, Any, Self
 
 from napari_apollo.errors import FileError
-from napari_apollo.storage import disk_full_named
+from napari_apollo.storage import disk_full_named, is_disk_full
 
 Entry = dict[str, Any]
 
@@ -76,7 +76,7 @@ class Journal:
         if head is not None and not self.entries:
             self.append(head)
         line = json.dumps(entry, ensure_ascii=False, separators=(",", ":")).encode("utf-8") + b"\n"
-        with disk_full_named(self.path):
+        with disk_full_named(self.path), _named(self.path):
             self._write(line)
         self.entries.append(entry)
 
@@ -94,7 +94,7 @@ class Journal:
             raise FileError(self.path, "was begun by another window meanwhile.", "Open it again.")
 
     def _open(self) -> None:
-        with disk_full_named(self.path):
+        with disk_full_named(self.path), _named(self.path):
             self.path.parent.mkdir(parents=True, exist_ok=True)
             is_new = not self.path.exists()
             self._stream = stream = self.path.open("a+b")
@@ -141,6 +141,21 @@ def read_journal(path: Path | str) -> list[Entry]:
     except OSError as error:
         raise FileError(path, f"the journal cannot be read ({error.strerror}).") from error
     return _parse(content, path)[0]
+
+
+@contextlib.contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Say which journal cannot be written, and why; a full disk is told by the caller."""
+    try:
+        yield
+    except OSError as error:
+        if is_disk_full(error):
+            raise
+        raise FileError(
+            path,
+            f"the journal cannot be written ({error.strerror or error}).",
+            "Allow writing there, or copy the cell store to where you may write.",
+        ) from error
 
 
 def _parse(content: bytes, path: Path) -> tuple[list[Entry], int]:

@@ -1,11 +1,26 @@
-"""A choice among hundreds of names, found by typing a part of them."""
+"""Choices: among hundreds of names, found by typing a part of them; where to write."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from qtpy.QtCore import Qt, Signal
-from qtpy.QtWidgets import QComboBox, QCompleter, QSizePolicy
+from qtpy.QtWidgets import QComboBox, QCompleter, QFileDialog, QLabel, QSizePolicy, QWidget
+
+
+def ask_where(parent: QWidget, title: str, start: Path, suffix: str) -> str:
+    """Ask where a table is to be written; empty where the person thinks better of it."""
+    chosen, _ = QFileDialog.getSaveFileName(parent, title, str(start), f"Table (*{suffix})")
+    return chosen if not chosen or chosen.endswith(suffix) else chosen + suffix
+
+
+def labelled(text: str, control: QWidget) -> QLabel:
+    """A label for a control, with its tooltip."""
+    label = QLabel(text)
+    label.setBuddy(control)
+    label.setToolTip(control.toolTip())
+    return label
 
 
 class NameBox(QComboBox):

@@ -181,7 +181,7 @@ class CloudPlot(pg.PlotWidget):
             Qt.Key.Key_Left: (-0.1, 0.0), Qt.Key.Key_Right: (0.1, 0.0),
             Qt.Key.Key_Up: (0.0, 0.1), Qt.Key.Key_Down: (0.0, -0.1),
         }  # fmt: skip
-        key = Qt.Key(event.key())
+        key = event.key()
         if key in steps:
             (x0, x1), (y0, y1) = self._box.viewRange()
             x, y = steps[key]

@@ -19,7 +19,7 @@ from qtpy.QtCore import (
     QTimer,
     Signal,
 )
-from qtpy.QtGui import QColor, QImage, QKeyEvent, QPainter, QPen, QResizeEvent, QWheelEvent
+from qtpy.QtGui import QColor, QImage, QKeyEvent, QPainter, QPen, QPolygon, QResizeEvent, QWheelEvent
 from qtpy.QtWidgets import QAbstractItemView, QListView, QStyle, QStyledItemDelegate, QStyleOptionViewItem
 
 from napari_apollo.viewer.background import Background
@@ -185,7 +185,7 @@ class GalleryDelegate(QStyledItemDelegate):
             corner = inner.topRight()
             side = max(8, inner.width() // 6)
             painter.drawPolygon(
-                [corner + QPoint(1, 0), corner + QPoint(1 - side, 0), corner + QPoint(1, side)]
+                QPolygon([corner + QPoint(1, 0), corner + QPoint(1 - side, 0), corner + QPoint(1, side)])
             )
         if marks.excluded[cell]:
             painter.setPen(QPen(QColor("#ff5555"), 2))

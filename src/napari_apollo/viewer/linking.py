@@ -23,6 +23,12 @@ if TYPE_CHECKING:
 COLUMN = "selected"
 """Column of ``labels.features`` with the selection."""
 
+NO_CELLS = "Cut cells first, in the tool Segment and crop, or drop a cell store on the window."
+"""What to tell people where the session has no cells."""
+
+NO_IMAGE = "Open the image with its cells first: drop the study, or show an overlay."
+"""What to tell people where no layer has cells."""
+
 _STILL = 3.0  # pixels of the screen within which a press is a click
 
 
@@ -209,7 +215,7 @@ def _click_for(link: SelectionLink) -> Any:
         while event.type == "mouse_move":
             yield
         if start is None or np.abs(np.asarray(event.pos, float) - start).max() <= _STILL:
-            link.pick(at, add="Shift" in {str(key) for key in event.modifiers})
+            link.pick(at, add="Shift" in event.modifiers)
 
     return click
 

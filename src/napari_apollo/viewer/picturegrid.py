@@ -121,8 +121,9 @@ class PictureGrid(QWidget):
         """Arrows move, Enter chooses."""
         if event is None or not self._clickable:
             return
-        key = Qt.Key(event.key())
-        step = {Qt.Key.Key_Left: -1, Qt.Key.Key_Right: 1}.get(key)
+        key = event.key()
+        steps: dict[int, int] = {Qt.Key.Key_Left: -1, Qt.Key.Key_Right: 1}
+        step = steps.get(key)
         if step is not None and self._columns:
             self._current = (self._current + step) % len(self._columns)
             self.update()

@@ -10,25 +10,25 @@ from typing import Any, ClassVar
 import numpy as np
 from qtpy.QtCore import Qt, QTimer
 from qtpy.QtGui import QColor, QKeySequence
-from qtpy.QtWidgets import QCheckBox, QComboBox, QFileDialog, QLabel, QShortcut, QSizePolicy
+from qtpy.QtWidgets import QCheckBox, QShortcut
 
 from napari_apollo.annotate import Suggestions, annotation_folder, annotators_of
 from napari_apollo.cells import CellStore
 from napari_apollo.viewer.adopting import adopt
 from napari_apollo.viewer.annotating import AnnotationSession, default_annotator, suggestions_in_words
 from napari_apollo.viewer.cellmaps import show_column
-from napari_apollo.viewer.choosing import NameBox
+from napari_apollo.viewer.choosing import ask_where, labelled
 from napari_apollo.viewer.crops import CropPainter
-from napari_apollo.viewer.gallery import SIDES, GalleryView, Marks
-from napari_apollo.viewer.linking import link_selection
-from napari_apollo.viewer.parts import Fold, button, column, note, row, say, small_button
-from napari_apollo.viewer.sorting import SHOWN, TABLE_ORDER, UNCERTAIN, orders
+from napari_apollo.viewer.gallery import GalleryView, Marks
+from napari_apollo.viewer.linking import NO_CELLS, NO_IMAGE, link_selection
+from napari_apollo.viewer.parts import Fold, button, note, row, say, small_button
+from napari_apollo.viewer.sorting import TABLE_ORDER, UNCERTAIN, orders
 from napari_apollo.viewer.tables_shown import fill_table, plain_table
 from napari_apollo.viewer.tool import Tool
 from napari_apollo.viewer.widgets.classes import ClassTable
+from napari_apollo.viewer.widgets.sifting import AgreementFold, AnnotatorBox, Sifting
 
 _QUIET = 900  # milliseconds after the last action until suggestions are made anew
-_EVERY_STAIN = "All stains"
 
 
 class AnnotateTool(Tool):
@@ -43,15 +43,12 @@ class AnnotateTool(Tool):
         self._closers: list[Callable[[], None]] = []
         self.destroyed.connect(partial(_close_all, self._closers))
         self.link = link_selection(self.viewer)
-        self.missing = note(
-            "Cut cells first, in the tool Segment and crop, or drop a cell store on the window."
-        )
+        self.missing = note(NO_CELLS)
         self._build_people()
         self._build_gallery()
         self._build_suggestions()
         self.counts = plain_table("Annotated cells by class and donor")
-        self.people = plain_table("Cells that two people both annotated, and how far they agree")
-        self.kappa = note("Cohen's kappa: 1 is full agreement, 0 is chance.")
+        self.agreement = AgreementFold()
         self.csv = button("Export CSV", "Every cell with what everybody said", self._ask_csv, name="save")
         self.store_button = button(
             "Into the store",
@@ -60,18 +57,17 @@ class AnnotateTool(Tool):
         )  # fmt: skip
         self.add(
             self.missing,
-            row(self._annotator_label, self.annotator, stretch=1),
+            row(labelled("Annotator", self.annotator), self.annotator, stretch=1),
             self.classes,
             self.tools,
-            row(self.shown, self.stains),
-            row(self.order, self.rising, stretch=0),
+            self.sifting,
             self.gallery,
             self.caption,
             row(self.suggest_button, self.accept_button),
             self.automatic,
             self.quality,
             Fold("Counts", self.counts),
-            Fold("Agreement of annotators", column(self.people, self.kappa)),
+            self.agreement,
             row(self.csv, self.store_button),
         )
         for keys, call in (("Ctrl+Z", self.undo), ("Ctrl+Y", self.redo), ("Ctrl+Shift+Z", self.redo)):
@@ -85,21 +81,9 @@ class AnnotateTool(Tool):
         self._store_changed(self.session.store)
 
     def _build_people(self) -> None:
-        self.annotator = QComboBox()
-        self.annotator.setEditable(True)
-        self.annotator.setInsertPolicy(QComboBox.InsertPolicy.NoInsert)
-        self.annotator.setToolTip(
-            "Who annotates. Everybody has a journal of their own, saved with every action."
-        )
-        self.annotator.setAccessibleName("Annotator")
-        self.annotator.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
-        self.annotator.activated.connect(lambda _: self._annotator_entered())
-        line = self.annotator.lineEdit()
-        if line is not None:
-            line.editingFinished.connect(self._annotator_entered)
-        self._annotator_label = QLabel("Annotator")
-        self._annotator_label.setBuddy(self.annotator)
-        self.classes = ClassTable(self.act)
+        self.annotator = AnnotatorBox()
+        self.annotator.entered.connect(self._annotator_entered)
+        self.classes = ClassTable(self.attempt)
         self.classes.asked.connect(self.label)
         self.undo_button = small_button("undo", "Undo (Ctrl+Z)", self.undo)
         self.redo_button = small_button("redo", "Redo (Ctrl+Y)", self.redo)
@@ -114,35 +98,26 @@ class AnnotateTool(Tool):
         )
         self.paint = small_button("eye", "Paint the cells of the image by class", self.paint_classes)
         self.tools = row(
+            *self.classes.buttons,
+            None,
             self.undo_button,
             self.redo_button,
             self.none_button,
             self.exclude_button,
             self.lasso,
             self.paint,
-            None,
         )
 
     def _build_gallery(self) -> None:
-        self.shown = QComboBox()
-        self.shown.setToolTip("Which cells are shown")
-        self.shown.setAccessibleName("Shown")
-        for name, words in SHOWN.items():
-            self.shown.addItem(words, name)
-        self.shown.activated.connect(lambda _: self.refresh())
-        self.stains = QComboBox()
-        self.stains.setToolTip("Stains that the pictures show")
-        self.stains.setAccessibleName("Stains")
-        self.stains.activated.connect(lambda _: self._paint_anew())
-        self.order = NameBox("Order", "Order of the cells")
-        self.order.chosen.connect(lambda _: self.refresh())
-        self.rising = small_button("up", "Small values first", self.refresh, checkable=True)
+        self.sifting = Sifting()
+        self.sifting.changed.connect(self.refresh)
+        self.sifting.stains_changed.connect(self._paint_anew)
+        self.shown, self.order = self.sifting.shown, self.sifting.order
         self.gallery = GalleryView()
         self.gallery.setMinimumHeight(300)
         self.gallery.chosen.connect(self._gallery_chosen)
         self.gallery.key_named.connect(self._key)
         self.gallery.exclude_asked.connect(self._key_exclude)
-        self.gallery.resize_pictures(SIDES[1])
         self.caption = note()
 
     def _build_suggestions(self) -> None:
@@ -178,10 +153,7 @@ class AnnotateTool(Tool):
         if self.annotation is not None:
             self._closers.append(self.annotation.close)
             self._closers.append(self.annotation.annotations.listen(self._annotated))
-            known = annotators_of(store)
-            self.annotator.clear()
-            self.annotator.addItems(list(dict.fromkeys([*known, name])))
-            self.annotator.setCurrentText(name)
+            self.annotator.offer(annotators_of(store), self.annotation.annotations.annotator)
         self._offer_orders()
         self._show()
         self.refresh()
@@ -194,27 +166,23 @@ class AnnotateTool(Tool):
         if not len(cells):
             self.say("Select cells first: in the gallery, in the image, or in Explore.", "problem")
             return
-        self.act("Annotating", lambda: annotation.label(cells, name))
+        self.attempt("Annotating", lambda: annotation.label(cells, name))
 
     def exclude(self) -> None:
         """Exclude the selected cells, or take them in again."""
         annotation, cells = self.annotation, self.session.selection
         if annotation is not None and len(cells):
-            self.act("Excluding", lambda: annotation.exclude(cells))
+            self.attempt("Excluding", lambda: annotation.exclude(cells))
 
     def undo(self) -> None:
         """Take the last action back."""
         if self.annotation is not None:
-            self.act("Undoing", self.annotation.annotations.undo)
+            self.attempt("Undoing", self.annotation.annotations.undo)
 
     def redo(self) -> None:
         """Do again what was taken back."""
         if self.annotation is not None:
-            self.act("Redoing", self.annotation.annotations.redo)
-
-    def act(self, doing: str, action: Callable[[], object]) -> object:
-        """Do something; what goes wrong is told."""
-        return self.attempt(doing, action)
+            self.attempt("Redoing", self.annotation.annotations.redo)
 
     def suggest(self) -> None:
         """Learn from the annotated cells beside the window."""
@@ -235,14 +203,14 @@ class AnnotateTool(Tool):
         """Give the selected cells without a class the suggested one."""
         annotation = self.annotation
         if annotation is not None:
-            self.act("Accepting suggestions", lambda: annotation.accept(self.session.selection))
+            self.attempt("Accepting suggestions", lambda: annotation.accept(self.session.selection))
 
     def paint_classes(self) -> None:
         """Paint the cells of the image by class."""
         if self.annotation is None or not self.annotation.annotations.classes:
             return
         if not self.link.cells:
-            self.say("Open the image with its cells first: drop the study, or show an overlay.", "problem")
+            self.say(NO_IMAGE, "problem")
         for cells in self.link.cells:
             show_column(self.viewer, cells, self.annotation.column)
 
@@ -250,6 +218,10 @@ class AnnotateTool(Tool):
         """Write everybody's annotations into the table of the store."""
         annotation = self.annotation
         if annotation is None:
+            return
+        if any(True for _ in self.session.jobs.of("measure", "predict")):
+            # the one that ends last would write the table as it was when it began
+            self.say("The table is being written by other work; wait until it is over.", "problem")
             return
         selection = self.session.selection.copy()
 
@@ -266,7 +238,7 @@ class AnnotateTool(Tool):
     def export(self, path: Path | str) -> None:
         """Write everybody's annotations as CSV."""
         annotation = self.annotation
-        if annotation is not None and self.act("Exporting", lambda: annotation.export(path)) is not None:
+        if annotation is not None and self.attempt("Exporting", lambda: annotation.export(path)) is not None:
             self.say(f"Written: {path}", "good")
 
     def refresh(self) -> None:
@@ -276,11 +248,11 @@ class AnnotateTool(Tool):
             self.gallery.cells.show_cells(np.zeros(0, np.int64))
             say(self.caption, "")
             return
-        order = self.order.name or TABLE_ORDER
+        order, rising = self.sifting.order_name, self.sifting.rising
         cells = annotation.shown(
-            self.shown.currentData(), order, rising=self.rising.isChecked(), selection=self.session.selection
+            self.sifting.which, order, rising=rising.isChecked(), selection=self.session.selection
         )
-        self.rising.setEnabled(order in annotation.columns.numbers)
+        rising.setEnabled(order in annotation.columns.numbers)
         self.gallery.cells.show_cells(cells)
         self.gallery.choose(self.session.selection, scroll=False)
         self._describe()
@@ -300,14 +272,16 @@ class AnnotateTool(Tool):
         self.missing.setVisible(self.session.store is None)
         for each in (
             self.none_button, self.exclude_button, self.lasso, self.paint, self.suggest_button,
-            self.accept_button, self.csv, self.store_button, self.shown, self.order, self.stains,
+            self.accept_button, self.csv, self.store_button, self.sifting,
         ):  # fmt: skip
             each.setEnabled(ready)
         self.annotator.setEnabled(self.session.store is not None)
-        self.undo_button.setEnabled(annotation is not None and annotation.annotations.can_undo)
-        self.redo_button.setEnabled(annotation is not None and annotation.annotations.can_redo)
         if annotation is None:
+            self.undo_button.setEnabled(False)
+            self.redo_button.setEnabled(False)
             return
+        self.undo_button.setEnabled(annotation.annotations.can_undo)
+        self.redo_button.setEnabled(annotation.annotations.can_redo)
         self.accept_button.setEnabled(annotation.suggestions is not None)
         self.gallery.mark(
             Marks(
@@ -316,9 +290,7 @@ class AnnotateTool(Tool):
             )
         )  # fmt: skip
         fill_table(self.counts, annotation.counts().reset_index())
-        agreement = self.attempt("Comparing annotators", annotation.agreement)
-        if agreement is not None:
-            fill_table(self.people, agreement)
+        self.attempt("Comparing annotators", lambda: self.agreement.show_session(annotation))
 
     def _describe(self) -> None:
         shown, chosen = len(self.gallery.cells.cells), len(self.session.selection)
@@ -340,9 +312,8 @@ class AnnotateTool(Tool):
             self.refresh()
 
     def _offer_orders(self) -> None:
-        annotation = self.annotation
-        names = [TABLE_ORDER] if annotation is None else orders(annotation.columns, annotation.suggestions)
-        self.order.offer(names, TABLE_ORDER)
+        own = self.annotation
+        self.order.offer([TABLE_ORDER] if own is None else orders(own.columns, own.suggestions), TABLE_ORDER)
 
     def _advance(self) -> None:
         """After one cell was named by key, the next one is chosen."""
@@ -366,7 +337,7 @@ class AnnotateTool(Tool):
     def _lasso(self) -> None:
         if self.link.lasso(self.lasso.isChecked()) is None and self.lasso.isChecked():
             self.lasso.setChecked(False)
-            self.say("Open the image with its cells first: drop the study, or show an overlay.", "problem")
+            self.say(NO_IMAGE, "problem")
 
     def _gallery_chosen(self, cells: np.ndarray) -> None:
         self._choosing = True
@@ -376,27 +347,20 @@ class AnnotateTool(Tool):
     def _selection_changed(self, selection: np.ndarray) -> None:
         if self._choosing:
             pass
-        elif self.shown.currentData() == "selected":
+        elif self.sifting.which == "selected":
             self.refresh()
         else:
             self.gallery.choose(selection)
         self._describe()
 
     def _store_changed(self, store: CellStore | None) -> None:
-        self.stains.clear()
-        if store is not None:
-            every = dict.fromkeys(stain for panel in store.panels.values() for stain in panel.stains)
-            self.stains.addItems([_EVERY_STAIN, *every])
-            known = annotators_of(store)
+        panels = () if store is None else store.panels.values()
+        self.sifting.offer_stains(list(dict.fromkeys(stain for panel in panels for stain in panel.stains)))
         self._paint_anew()
-        name = self.annotator.currentText().strip() or default_annotator()
+        name = self.annotator.name or default_annotator()
         if store is not None:
-            self.annotator.clear()
-            self.annotator.addItems(list(dict.fromkeys([*known, name])))
-            self.annotator.setToolTip(
-                "Who annotates. Everybody has a journal of their own, saved with every action, in "
-                f"{annotation_folder(store).name}."
-            )
+            self.annotator.offer(annotators_of(store), name)
+            self.annotator.say_where(annotation_folder(store).name)
         self.annotate_as(name)
 
     def _paint_anew(self) -> None:
@@ -404,13 +368,11 @@ class AnnotateTool(Tool):
         if store is None:
             self.gallery.cells.use(None, np.zeros(0, object))
             return
-        stain = self.stains.currentText()
-        painter = CropPainter(store, () if stain in ("", _EVERY_STAIN) else (stain,))
+        painter = CropPainter(store, self.sifting.stain_names)
         self.gallery.cells.use(painter, store.obs["cell_id"].to_numpy())
         self.gallery.resize_pictures(self.gallery.delegate.side)
 
-    def _annotator_entered(self) -> None:
-        name = self.annotator.currentText().strip()
+    def _annotator_entered(self, name: str) -> None:
         known = "" if self.annotation is None else self.annotation.annotations.annotator
         if name and name != known:
             self.annotate_as(name)
@@ -419,11 +381,9 @@ class AnnotateTool(Tool):
         store = self.session.store
         if store is None:
             return
-        stem = annotation_folder(store).name
-        start = str(store.path.with_name(f"{stem}.csv"))
-        chosen, _ = QFileDialog.getSaveFileName(self, "Export annotations", start, "Table (*.csv)")
-        if chosen:
-            self.export(chosen if chosen.endswith(".csv") else f"{chosen}.csv")
+        start = store.path.with_name(f"{annotation_folder(store).name}.csv")
+        if chosen := ask_where(self, "Export annotations", start, ".csv"):
+            self.export(chosen)
 
     def _close(self) -> None:
         self.session.jobs.cancel("suggest")

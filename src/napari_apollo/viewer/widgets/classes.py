@@ -6,10 +6,18 @@ from collections.abc import Callable
 
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtGui import QColor, QIcon, QPixmap
-from qtpy.QtWidgets import QColorDialog, QHeaderView, QInputDialog, QTableWidget, QTableWidgetItem, QWidget
+from qtpy.QtWidgets import (
+    QColorDialog,
+    QHeaderView,
+    QInputDialog,
+    QTableWidget,
+    QTableWidgetItem,
+    QVBoxLayout,
+    QWidget,
+)
 
 from napari_apollo.viewer.annotating import AnnotationSession
-from napari_apollo.viewer.parts import column, row, small_button
+from napari_apollo.viewer.parts import small_button
 
 _ROWS = 5
 _ROW = 24
@@ -47,10 +55,11 @@ class ClassTable(QWidget):
         self.rename = small_button("pen", "Give the class another name", self._rename)
         self.colour = small_button("colour", "Give the class another colour", self._colour)
         self.remove = small_button("minus", "Remove the class; its cells have none then", self._remove)
-        layout = column(self.table, row(self.plus, self.rename, self.colour, self.remove, None))
-        outer = layout.layout()
-        assert outer is not None
-        self.setLayout(outer)
+        self.buttons = (self.plus, self.rename, self.colour, self.remove)
+        """To be placed by the owner."""
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(self.table)
 
     def show_session(self, session: AnnotationSession | None) -> None:
         """Show the classes as they stand."""

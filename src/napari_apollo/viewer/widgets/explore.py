@@ -13,12 +13,12 @@ from napari_apollo.predict.colours import stain_colours
 from napari_apollo.viewer.adopting import adopt
 from napari_apollo.viewer.background import Background
 from napari_apollo.viewer.cellmaps import show_column
-from napari_apollo.viewer.choosing import NameBox
+from napari_apollo.viewer.choosing import NameBox, labelled
 from napari_apollo.viewer.cloud import CloudPlot
 from napari_apollo.viewer.columns import CellColumns, colours_of
 from napari_apollo.viewer.crops import CropPainter, portrait
 from napari_apollo.viewer.exploring import TWO_COLUMNS, Explorer, cell_in_words, has_umap
-from napari_apollo.viewer.linking import link_selection
+from napari_apollo.viewer.linking import NO_CELLS, NO_IMAGE, link_selection
 from napari_apollo.viewer.parts import heading, note, row, say, small_button
 from napari_apollo.viewer.picturegrid import PictureGrid, tinted
 from napari_apollo.viewer.tool import Tool
@@ -43,9 +43,7 @@ class ExploreTool(Tool):
         self._looker = Background(_look, self)
         self._looker.answered.connect(self._looked)
         self._looker.failed.connect(lambda _, error: self.failed(error))
-        self.missing = note(
-            "Cut cells first, in the tool Segment and crop, or drop a cell store on the window."
-        )
+        self.missing = note(NO_CELLS)
         self.no_latents = note("The cells have no latents yet: predict in the tool Overlay.")
         self._build_map()
         self._build_cell()
@@ -88,7 +86,7 @@ class ExploreTool(Tool):
         self.colour = NameBox("Colour", "What the cells are coloured by")
         self.colour.chosen.connect(lambda _: self.recolour())
         self._map_label, self._x_label, self._y_label, self._colour_label = (
-            _labelled(text, box)
+            labelled(text, box)
             for text, box in (("Map", self.map_box), ("x", self.x), ("y", self.y), ("Colour", self.colour))
         )
         self.cloud = CloudPlot()
@@ -159,7 +157,7 @@ class ExploreTool(Tool):
         if self.explorer is None or not self.colour.name:
             return
         if not self.link.cells:
-            self.say("Open the image with its cells first: drop the study, or show an overlay.", "problem")
+            self.say(NO_IMAGE, "problem")
         for cells in self.link.cells:
             show_column(self.viewer, cells, self.explorer.columns.column(self.colour.name))
 
@@ -300,17 +298,10 @@ class ExploreTool(Tool):
     def _lasso(self) -> None:
         if self.link.lasso(self.lasso.isChecked()) is None and self.lasso.isChecked():
             self.lasso.setChecked(False)
-            self.say("Open the image with its cells first: drop the study, or show an overlay.", "problem")
+            self.say(NO_IMAGE, "problem")
 
     def _layers_changed(self, event: object = None) -> None:
         adopt(self.session, self.viewer.layers)
-
-
-def _labelled(text: str, box: Any) -> QLabel:
-    label = QLabel(text)
-    label.setBuddy(box)
-    label.setToolTip(box.toolTip())
-    return label
 
 
 def _legend(legend: list[tuple[str, str]], groups: bool) -> str:

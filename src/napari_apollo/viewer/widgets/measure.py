@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
-from qtpy.QtWidgets import QFileDialog, QLabel
 
 from napari_apollo.cells import CellStore
 from napari_apollo.measure import MeasureConfig
@@ -14,11 +13,11 @@ from napari_apollo.viewer import training
 from napari_apollo.viewer.adopting import adopt
 from napari_apollo.viewer.cellmaps import hide_columns, show_column
 from napari_apollo.viewer.child import in_child
-from napari_apollo.viewer.choosing import NameBox
+from napari_apollo.viewer.choosing import NameBox, ask_where
 from napari_apollo.viewer.columns import CellColumns
 from napari_apollo.viewer.forms import ConfigForm
 from napari_apollo.viewer.histograms import HistogramPlot, summary
-from napari_apollo.viewer.linking import link_selection
+from napari_apollo.viewer.linking import NO_CELLS, NO_IMAGE, link_selection
 from napari_apollo.viewer.parts import button, heading, note, row, say, small_button
 from napari_apollo.viewer.preferences import preferences
 from napari_apollo.viewer.tool import Tool
@@ -61,8 +60,6 @@ class MeasureTool(Tool):
         self.h5ad = button(
             "Export h5ad", "The whole table, for scanpy", lambda: self._ask(".h5ad"), name="save"
         )
-        label = QLabel("Column")
-        label.setBuddy(self.feature)
         self.add(
             heading("What to measure"),
             self.cells,
@@ -116,7 +113,7 @@ class MeasureTool(Tool):
         if columns is None or not self.feature.name:
             return
         if not self.link.cells:
-            self.say("Open the image with its cells first: drop the study, or show an overlay.", "problem")
+            self.say(NO_IMAGE, "problem")
             return
         self.say("")
         for cells in self.link.cells:
@@ -152,10 +149,9 @@ class MeasureTool(Tool):
         if store is None:
             return
         stem = store.path.name.removesuffix(".zarr").removesuffix(".cells")
-        start = str(store.path.with_name(f"{stem}{suffix}"))
-        chosen, _ = QFileDialog.getSaveFileName(self, "Export the table", start, f"Table (*{suffix})")
-        if chosen:
-            self.export(chosen if chosen.endswith(suffix) else chosen + suffix)
+        start = store.path.with_name(f"{stem}{suffix}")
+        if chosen := ask_where(self, "Export the table", start, suffix):
+            self.export(chosen)
 
     def _exported(self, path: Path) -> None:
         self.say(f"Written: {path}", "good")
@@ -172,7 +168,7 @@ class MeasureTool(Tool):
         if store is None:
             say(
                 self.cells,
-                "Cut cells first, in the tool Segment and crop, or drop a cell store on the window.",
+                NO_CELLS,
             )
             say(self.known, "")
         else:
