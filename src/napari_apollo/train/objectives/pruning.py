@@ -7,7 +7,6 @@ from collections.abc import Mapping
 import numpy as np
 from torch import Tensor
 
-from napari_apollo.probes import readable
 from napari_apollo.train.latents import LatentTable
 from napari_apollo.train.objectives.normals import information, split
 
@@ -68,6 +67,8 @@ def distinct_dimensions(means: np.ndarray, open_: np.ndarray, most: float, seed:
     numpy.ndarray
         (d,) bool.
     """
+    from napari_apollo.probes import readable  # needs more than torch and NumPy, as nothing else here does
+
     chosen = [int(index) for index in np.flatnonzero(open_)]
     rows = means[:: max(1, len(means) // _CELLS)]
     while len(chosen) > 1:
