@@ -10,8 +10,10 @@ import anndata
 import numpy as np
 import pandas as pd
 import pytest
+from typer.testing import CliRunner
 
 import napari_apollo
+from napari_apollo.cli.app import app
 from napari_apollo.errors import Cancelled, ConfigError, DataError, FileError
 from napari_apollo.interpret import InterpretConfig, interpret
 from napari_apollo.progress import Step
@@ -76,6 +78,45 @@ def test_latents_of_a_store(blood: SimpleNamespace) -> None:
     finally:
         del table.obsm["shared"]
         blood.store.write_table(table)
+
+
+def test_phenotypes_from_images(blood: SimpleNamespace) -> None:
+    config = InterpretConfig(
+        store=blood.store.path, images="small", ablation=False, most_cells=100, **QUICK | {"walks": 0}
+    )
+    table = interpret(blood.model, config).phenotypes.table.set_index("input")
+    images = table[table["kind"] == "images"]
+    assert {"images: DAPI measured", "images: CD3 predicted", "images: CD3 reconstructed"} <= set(
+        images.index
+    )
+    assert "images: DAPI predicted" not in images.index
+    assert images["accuracy"].between(0, 1).all()
+    assert images["p"].isna().all()
+    assert table.loc["latents: shared", "p"] > 0
+
+
+def test_evaluation_as_a_report(blood: SimpleNamespace, tmp_path: Path) -> None:
+    arguments = ["evaluate", str(blood.store.path), "--model", str(blood.model), "--device", "cpu"]
+    arguments += ["--features", "--neighbour", "--parts", "train", "--output", str(tmp_path / "scores")]
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 0, result.output
+    html = (tmp_path / "scores" / "evaluation.html").read_text("utf-8")
+    assert "no better than the mean image" in html
+    assert "nearest chromatin" not in html  # it is in the pictures
+    table = pd.read_csv(tmp_path / "scores" / "evaluation.csv")
+    assert {"neighbour_mae", "mae_low", "published_l1"} <= set(table.columns)
+    intervals = pd.read_csv(tmp_path / "scores" / "feature_intervals.csv")
+    made = intervals[intervals["note"].isna()]
+    assert made["coverage"].mean() == pytest.approx(0.9, abs=0.06)
+    assert CliRunner().invoke(app, ["evaluate", str(blood.store.path)]).exit_code == 2
+
+
+def test_the_command(blood: SimpleNamespace) -> None:
+    arguments = ["interpret", str(blood.model), "--store", str(blood.store.path), "--json", "--no-phenotypes"]
+    arguments += ["--permutations", "10", "--directions", "1", "--probe", "linear", "--walks", "0"]
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)["directions"][0]["block"] == "shared"
 
 
 def test_what_is_refused(blood: SimpleNamespace, written: SimpleNamespace, tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from napari_apollo.cli.console import session
 from napari_apollo.cli.inspect import describe, verify_path
 from napari_apollo.cli.measuring import Measurable
 from napari_apollo.cli.options import with_options
+from napari_apollo.cli.scoring import in_short, scored
 from napari_apollo.demo import DemoConfig
 from napari_apollo.interpret.config import InterpretConfig
 from napari_apollo.interpret.trial import TrialConfig
@@ -216,14 +217,28 @@ def overlay_command(
 @app.command("evaluate")
 @with_options(EvaluateConfig)
 def evaluate_command(
-    store: StorePath, model: RunPath, config: EvaluateConfig, as_json: AsJson = False
+    source: Annotated[
+        Path,
+        typer.Argument(help="Run folder, whose cells are scored; or a cell store.", show_default=False),
+    ],
+    config: EvaluateConfig,
+    model: Annotated[
+        Path | None,
+        typer.Option("--model", help="Run or model folder to score on a cell store.", show_default=False),
+    ] = None,
+    as_json: AsJson = False,
 ) -> None:
-    """Score reconstruction and prediction on held-out cells, beside the mean image."""
+    """Score reconstruction and prediction on held-out cells, beside baselines; with --output, as a report."""
     from napari_apollo.predict import evaluate
+    from napari_apollo.report.evaluation import REPORT, evaluation_page
 
     with session(as_json=as_json) as run:
-        scores = evaluate(store, model, config, progress=run.progress, should_stop=run.should_stop)
-        run.finish(scores.to_json(), scores.table.to_string(index=False, float_format="%.3f"))
+        store, run_or_model = scored(source, model)
+        scores = evaluate(store, run_or_model, config, progress=run.progress, should_stop=run.should_stop)
+        words = [in_short(scores.table).to_string(index=False, float_format="%.3f")]
+        if config.output is not None:
+            words.append(str(evaluation_page(scores).write(config.output / REPORT)))
+        run.finish(scores.to_json(), "\n".join(words))
 
 
 @app.command("interpret")

@@ -16,6 +16,7 @@ from napari_apollo.errors import DataError
 from napari_apollo.interpret.cells import LatentCells
 from napari_apollo.interpret.config import InterpretConfig
 from napari_apollo.interpret.directions import Directions, describes, find_directions
+from napari_apollo.interpret.phenotypes import Phenotypes, classify
 from napari_apollo.interpret.published import Published, published_procedure
 from napari_apollo.interpret.shares import feature_shares
 from napari_apollo.interpret.source import Source, donors_in_words, gather, open_source
@@ -51,6 +52,8 @@ class Interpretation:
         See ``find_directions``, ``feature_shares``, ``published_procedure``; None where it could not be done.
     walks
         Images along directions.
+    phenotypes
+        See ``classify``; None where it was not asked for or could not be done.
     """
 
     cells: LatentCells
@@ -60,6 +63,7 @@ class Interpretation:
     shares: pd.DataFrame | None = None
     published: Published | None = None
     walks: list[Walk] = field(default_factory=list)
+    phenotypes: Phenotypes | None = None
 
     def tables(self) -> dict[str, pd.DataFrame]:
         """Every table by the name of its file."""
@@ -70,12 +74,20 @@ class Interpretation:
             tables["shares"] = self.shares
         if self.published is not None:
             tables |= {"published": self.published.table, "published_shares": self.published.shares}
-        return tables
+        if self.phenotypes is not None:
+            tables |= {"phenotypes": self.phenotypes.table, "ablation": self.phenotypes.ablation}
+            confusion = [t.assign(input=name).reset_index() for name, t in self.phenotypes.confusion.items()]
+            tables |= {"confusion": pd.concat(confusion, ignore_index=True)} if confusion else {}
+        return {name: table for name, table in tables.items() if len(table.columns)}
 
     def to_json(self) -> dict[str, Any]:
         """Facts, notes and short tables as plain JSON; NaN becomes null."""
         tables = self.tables().items()
-        short = {name: table for name, table in tables if name not in ("features", "published")}
+        short = {
+            name: table
+            for name, table in tables
+            if name not in ("features", "published", "ablation", "confusion")
+        }
         return {
             "schema_version": SCHEMA_VERSION,
             **self.about,
@@ -93,6 +105,12 @@ class Interpretation:
             counts = self.shares["carried_by"].value_counts()
             carried = ", ".join(f"{name} {count}" for name, count in counts.items())
             lines.append(f"features carried by: {carried}")
+        if self.phenotypes is not None and len(self.phenotypes.table):
+            best = self.phenotypes.table.sort_values("accuracy", ascending=False).iloc[0]
+            lines.append(
+                f"best told from {best['input']}: balanced accuracy {best['accuracy']:.2f} "
+                f"({best['low']:.2f} to {best['high']:.2f}), chance {best['chance']:.2f}"
+            )
         return "\n".join([*lines, *(f"Note: {note}" for note in self.notes)])
 
     def to_anndata(self) -> anndata.AnnData:
@@ -204,6 +222,7 @@ class _Interpreting:
         self.cells = cells
         self.progress = progress
         self.should_stop = should_stop
+        self.groups = self._groups()
         self.found = Interpretation(cells, self._about(), [*cells.notes])
 
     def run(self) -> Interpretation:
@@ -213,6 +232,10 @@ class _Interpreting:
         if self.config.published:
             self._attempt("Published procedure", self._published)
         self._attempt("Images along directions", self._walks)
+        if self.config.phenotypes:
+            self._attempt("Phenotypes", self._phenotypes)
+        if self.config.images != "none":
+            self._attempt("Phenotypes from images", self._image_phenotypes)
         return self.found
 
     def _attempt(self, what: str, step: Callable[[], None]) -> None:
@@ -244,21 +267,25 @@ class _Interpreting:
                 f"no intervals, which need {LEAST_DONORS} donors."
             )
 
-    def _directions(self) -> None:
+    def _groups(self) -> dict[str, str]:
+        """Feature to the representative of its near copies."""
         features = self.cells.features
-        groups: dict[str, object] = {}
+        groups: dict[str, str] = {}
         if features.shape[1]:
             reduced = reduce_features(features, self.cells.donors.tolist()).groups
             heads = reduced["representative"]
             heads = heads.where(heads != "", reduced.index.to_series())
             groups = {str(name): str(head) for name, head in heads.items()}
+        return groups
+
+    def _directions(self) -> None:
         self.found.directions = find_directions(
             self.cells,
             count=self.config.directions,
             permutations=self.config.permutations,
             fdr=self.config.fdr,
             least_effect=self.config.least_effect,
-            groups=groups,
+            groups=self.groups,
             seed=self.config.seed,
             progress=self.progress,
             should_stop=self.should_stop,
@@ -297,6 +324,61 @@ class _Interpreting:
                         self.cells, axes, block, axis, store=self.source.store, model=self.source.model
                     )
                 )
+
+    def _labels(self) -> np.ndarray:
+        """(cell,) what is classified.
+
+        Raises
+        ------
+        DataError
+            When the table has no such column.
+        """
+        name = self.config.label
+        obs = self.source.store.obs.set_index("cell_id")
+        if name not in obs:
+            raise DataError(
+                f"The table has no column {name!r}; it has {', '.join(map(str, obs.columns[:20]))}."
+            )
+        values = obs[name].astype(object).reindex(self.cells.obs["cell_id"].astype(str))
+        return values.fillna("").astype(str).to_numpy(object)
+
+    def _phenotypes(self) -> None:
+        config = self.config
+        self.found.phenotypes = classify(
+            self.cells,
+            label=self._labels(),
+            groups=self.groups,
+            ablation=config.ablation,
+            folds=config.folds,
+            permutations=config.permutations,
+            seed=config.seed,
+            progress=self.progress,
+            should_stop=self.should_stop,
+        )
+        self.found.notes += self.found.phenotypes.notes
+
+    def _image_phenotypes(self) -> None:
+        from napari_apollo.interpret.imagephenotypes import classify_images
+
+        inference = self.source.inference(self.config.batch_size)
+        if inference is None:
+            raise DataError("rebuilt and predicted images need the model; interpret the run folder.")
+        table, confusion = classify_images(
+            self.cells,
+            self.source.store,
+            inference,
+            label=self._labels(),
+            architecture=self.config.images,
+            most_cells=self.config.most_cells,
+            folds=self.config.folds,
+            device=str(inference.model.device),
+            seed=self.config.seed,
+            progress=self.progress,
+            should_stop=self.should_stop,
+        )
+        found = self.found.phenotypes or Phenotypes(pd.DataFrame(), {}, pd.DataFrame())
+        joined = pd.concat([found.table, table], ignore_index=True) if len(found.table) else table
+        self.found.phenotypes = Phenotypes(joined, found.confusion | confusion, found.ablation, found.notes)
 
 
 def _records(table: pd.DataFrame) -> list[dict[str, Any]]:

@@ -9,10 +9,11 @@ import pandas as pd
 
 from napari_apollo.interpret.cells import block_in_words
 from napari_apollo.interpret.directions import Directions
+from napari_apollo.interpret.phenotypes import Phenotypes
 from napari_apollo.interpret.published import Published
 from napari_apollo.interpret.shares import shares_by_block
 from napari_apollo.interpret.walks import Walk
-from napari_apollo.report.charts import matrix_figure, stacked_figure, strips_figure
+from napari_apollo.report.charts import intervals_figure, matrix_figure, stacked_figure, strips_figure
 from napari_apollo.report.page import Page, Section
 
 if TYPE_CHECKING:
@@ -53,6 +54,8 @@ def interpretation_page(found: Interpretation) -> Page:
         _walks(page, found.walks, found.directions)
     if found.shares is not None:
         _shares(page, found.shares)
+    if found.phenotypes is not None and len(found.phenotypes.table):
+        _phenotypes(page, found.phenotypes)
     if found.published is not None:
         _published(page, found.published)
     settings = pd.DataFrame(
@@ -164,6 +167,45 @@ def _leading(shares: pd.DataFrame) -> pd.DataFrame:
     turn = ranked.groupby("stain").cumcount()
     chosen = ranked.iloc[np.argsort(turn.to_numpy(), kind="stable")[:_MOST_FEATURES]]
     return chosen.sort_values(["stain", "explained"], ascending=[True, False])
+
+
+def _phenotypes(page: Page, found: Phenotypes) -> None:
+    section = page.section(
+        "Conditions of held-out donors",
+        "How well a cell's condition is told by classifiers that never saw its donor. Balanced accuracy: the "
+        "mean over conditions of the mean over donors of the share of cells classified right.",
+    )
+    section.add_figure(
+        intervals_figure(
+            found.table,
+            rows="input",
+            series="kind",
+            value="accuracy",
+            low="low",
+            high="high",
+            label=f"balanced accuracy; chance {found.table['chance'].iloc[0]:.2f}",
+        ),
+        "With intervals over donors.",
+    )
+    section.add_table(
+        found.table,
+        "p is that of the accuracy among permuted conditions of donors, q adjusted over all inputs; called "
+        "is the share of donors most of whose cells get the right condition. Images have no p: each "
+        "permutation would be a training.",
+    )
+    best = found.table.sort_values("accuracy", ascending=False)["input"].iloc[0]
+    section.add_figure(
+        matrix_figure(found.confusion[best], label="share of cells", limits=(0, 1), numbers=True),
+        f"True conditions (rows) and predicted ones from {best}: mean over donors. Others are in "
+        "confusion.csv.",
+    )
+    if len(found.ablation):
+        leading = found.ablation.sort_values("lost", ascending=False).groupby("input").head(6)
+        section.add_table(
+            leading.sort_values(["input", "lost"], ascending=[True, False]),
+            "Accuracy lost without a feature, or without a group of near copies, with intervals over donors. "
+            "A feature whose copies stay is not missed. All others are in ablation.csv.",
+        )
 
 
 def _published(page: Page, found: Published) -> None:

@@ -1,0 +1,172 @@
+"""Classes of cells from their images, for donors held out: a small network, or ResNet-18.
+
+Written anew; the APOLLO study took ResNet-18 and tested it on other cells of the donors that it had learnt
+from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional
+
+from napari_apollo.progress import ShouldStop, never, stop_if_asked
+
+Architecture = Literal["small", "resnet18"]
+
+_BATCH = 64
+_PATIENCE = 4  # epochs without a better inner score before training ends
+
+
+def make_classifier(architecture: Architecture, classes: int) -> nn.Module:
+    """Untrained network from (n, 1, y, x) to (n, class).
+
+    ``small`` has four strided convolutions and a mean over all places; ``resnet18`` is torchvision's with a
+    first convolution of one channel, and random weights.
+    """
+    if architecture == "resnet18":
+        from torchvision.models import resnet18
+
+        network: nn.Module = resnet18(weights=None, num_classes=classes)
+        network.conv1 = nn.Conv2d(1, 64, 7, stride=2, padding=3, bias=False)
+        return network
+    layers: list[nn.Module] = []
+    for before, after in ((1, 16), (16, 32), (32, 64), (64, 64)):
+        layers += [nn.Conv2d(before, after, 3, stride=2, padding=1), nn.GroupNorm(8, after), nn.ReLU()]
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, classes))
+
+
+def held_out_image_classes(
+    images: NDArray[np.float32],
+    label: NDArray[np.int64],
+    fold_of: NDArray[np.int64],
+    *,
+    architecture: Architecture = "small",
+    epochs: int = 30,
+    device: str = "cpu",
+    seed: int = 0,
+    on_fold: Callable[[int, int], None] = lambda done, total: None,
+    should_stop: ShouldStop = never,
+) -> NDArray[np.int64]:
+    """Class of every image, said by networks that never saw its fold.
+
+    Of the training folds the next one decides when to stop, and the rest are learnt from: nothing of the
+    held-out fold is used. Cells are drawn so that classes come equally often, turned and flipped.
+
+    Parameters
+    ----------
+    images
+        (cell, y, x) float32 in [0, 1].
+    label
+        (cell,) classes, from 0.
+    fold_of
+        (cell,) folds, from 0; cells of one donor in one fold.
+    architecture
+        Which network.
+    epochs
+        At most; training ends earlier where the deciding fold has not become better.
+    device
+        Where to compute.
+    seed
+        Of weights, order and turns.
+    on_fold
+        Told the folds done, and all.
+    should_stop
+        Asked between batches.
+
+    Returns
+    -------
+    numpy.ndarray
+        (cell,) classes; -1 for cells of folds that cannot be held out, as training would lack a class.
+    """
+    folds = np.unique(fold_of)
+    classes = int(label.max()) + 1
+    predicted = np.full(len(label), -1, np.int64)
+    for at, fold in enumerate(folds):
+        on_fold(at, len(folds))
+        inner = folds[(at + 1) % len(folds)]
+        learn = np.flatnonzero((fold_of != fold) & (fold_of != inner))
+        decide = np.flatnonzero(fold_of == inner)
+        if len(folds) < 3 or len(set(label[learn])) < classes:
+            learn, decide = np.flatnonzero(fold_of != fold), np.zeros(0, np.int64)
+        if len(set(label[learn])) < classes:
+            continue
+        network = _trained(
+            images, label, learn, decide, classes, architecture, epochs, device, seed + at, should_stop
+        )
+        test = np.flatnonzero(fold_of == fold)
+        predicted[test] = _classes(network, images[test], device)
+    on_fold(len(folds), len(folds))
+    return predicted
+
+
+def _trained(
+    images: NDArray[np.float32],
+    label: NDArray[np.int64],
+    learn: NDArray[np.int64],
+    decide: NDArray[np.int64],
+    classes: int,
+    architecture: Architecture,
+    epochs: int,
+    device: str,
+    seed: int,
+    should_stop: ShouldStop,
+) -> nn.Module:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network = make_classifier(architecture, classes).to(device)
+    rng = np.random.default_rng(seed)
+    optimiser = torch.optim.Adam(network.parameters(), lr=1e-3)
+    members = [learn[label[learn] == k] for k in range(classes)]
+    each = -(-len(learn) // classes)
+    best, best_score, since = None, -1.0, 0
+    for _ in range(epochs):
+        drawn = np.concatenate([rng.choice(own, each, replace=len(own) < each) for own in members])
+        rng.shuffle(drawn)
+        network.train()
+        for start in range(0, len(drawn), _BATCH):
+            stop_if_asked(should_stop)
+            rows = drawn[start : start + _BATCH]
+            if len(rows) < 2:
+                continue
+            batch = _on(images[rows], device)
+            batch = torch.rot90(batch, int(rng.integers(4)), (2, 3))
+            batch = batch.flip(3) if rng.random() < 0.5 else batch
+            loss = functional.cross_entropy(network(batch), torch.from_numpy(label[rows]).to(device))
+            optimiser.zero_grad(set_to_none=True)
+            loss.backward()
+            optimiser.step()
+        if not len(decide):
+            continue
+        hit = _classes(network, images[decide], device) == label[decide]
+        score = float(np.mean([hit[label[decide] == k].mean() for k in set(label[decide].tolist())]))
+        since += 1
+        if score > best_score:
+            best_score, since = score, 0
+            best = {name: value.detach().clone() for name, value in network.state_dict().items()}
+        if since >= _PATIENCE:
+            break
+    if best is not None:
+        network.load_state_dict(best)
+    return network
+
+
+@torch.no_grad()
+def _classes(network: nn.Module, images: NDArray[np.float32], device: str) -> NDArray[np.int64]:
+    network.eval()
+    parts = [
+        network(_on(images[start : start + 256], device)).argmax(1).cpu().numpy()
+        for start in range(0, len(images), 256)
+    ]
+    return np.concatenate(parts).astype(np.int64)
+
+
+def _on(images: NDArray[np.float32], device: str) -> Tensor:
+    """Images (n, 1, y, x) about their own brightness: acquisition must not pass for a class."""
+    batch = torch.from_numpy(np.ascontiguousarray(images, np.float32))[:, None].to(device)
+    return (batch - batch.mean((2, 3), keepdim=True)) / 0.2

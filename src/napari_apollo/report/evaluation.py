@@ -1,0 +1,160 @@
+"""The page of an evaluation: how good rebuilt and predicted stains are, and how far to trust them."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from napari_apollo.predict.evaluation import Evaluation
+from napari_apollo.predict.verdicts import BASELINES
+from napari_apollo.report.charts import intervals_figure
+from napari_apollo.report.page import Page
+
+REPORT = "evaluation.html"
+_MOST_FEATURES = 30
+_SCORES = {
+    "mae": "mean absolute error, part of the stain's range",
+    "pearson": "Pearson correlation of pixels",
+    "intensity_pearson": "Pearson correlation of cells' mean intensities",
+    "ssim": "structural similarity",
+}
+
+
+def evaluation_page(found: Evaluation) -> Page:
+    """The whole page.
+
+    Parameters
+    ----------
+    found
+        An evaluation.
+    """
+    held_out = found.about["held_out"]
+    page = Page(
+        "How good rebuilt and predicted stains are",
+        "Scores on cells that the model never learnt from, beside baselines. Intervals draw donors again, "
+        "which needs three of them.",
+        {
+            "Store": str(found.about["store"]),
+            "Cells": str(found.cells["cell_id"].nunique()),
+            "Donors": str(found.cells["donor"].nunique()),
+            "Held out": f"{held_out['by']}: {', '.join(held_out['test']) or 'none'}",
+            "Mean image of": str(found.about["baseline"]),
+        },
+    )
+    _verdicts(page, found.table)
+    _pixels(page, found.table)
+    if len(found.features):
+        _features(page, found.features)
+    if len(found.coexpression):
+        page.section(
+            "Pairs of stains",
+            "Whether two stains go together in made images as they do in measured ones: correlation of the "
+            "cells' mean intensities within donors.",
+        ).add_table(found.coexpression, "Difference is made less measured, with its interval over donors.")
+    if len(found.intervals):
+        _trust(page, found.intervals)
+    return page
+
+
+def _verdicts(page: Page, table: pd.DataFrame) -> None:
+    predicted = table[table["kind"] == "predicted"]
+    if len(predicted):
+        page.section(
+            "May a predicted stain be believed?",
+            "A predicted channel that is no better than the mean image of its stain shows nothing about a "
+            "cell.",
+        ).add_table(
+            predicted[["part", "stain", "truth", "cells", "donors", "mae", "mean_mae", "pearson", "verdict"]],
+            "Predicted from chromatin alone, beside the mean training image.",
+        )
+
+
+def _pixels(page: Page, table: pd.DataFrame) -> None:
+    section = page.section("Pixels", "Over each cell's region.")
+    named = table.assign(channel=[f"{s} ({t})" for s, t in zip(table["stain"], table["truth"], strict=True)])
+    for part, own in named.groupby("part", sort=False):
+        for score, label in _SCORES.items():
+            others = []
+            for baseline in BASELINES:
+                if f"{baseline}_{score}" in own:
+                    first = own.drop_duplicates("channel")
+                    other = first[["channel", f"{baseline}_{score}"]].set_axis(["channel", score], axis=1)
+                    name = "mean image" if baseline == "mean" else "nearest chromatin"
+                    others.append(
+                        other.assign(
+                            kind=name, **{f"{score}_low": float("nan"), f"{score}_high": float("nan")}
+                        )
+                    )
+            shown = pd.concat([own[["channel", "kind", score, f"{score}_low", f"{score}_high"]], *others])
+            section.add_figure(
+                intervals_figure(
+                    shown,
+                    rows="channel",
+                    series="kind",
+                    value=score,
+                    low=f"{score}_low",
+                    high=f"{score}_high",
+                    label=label,
+                ),
+                f"{label[0].upper()}{label[1:]}, {part} cells, with intervals over donors.",
+            )
+    columns = ["part", "stain", "kind", "truth", "cells", "donors"]
+    columns += [
+        f"{score}{end}"
+        for score in ("mae", "pearson", "ssim", "published_l1")
+        for end in ("", "_low", "_high")
+    ]
+    section.add_table(
+        table[columns],
+        "published_l1 is the error of the APOLLO study (mode subtracted, divided by the maximum, whole "
+        "crop), taken image by image instead of batch by batch. All scores are in evaluation.csv.",
+    )
+
+
+def _features(page: Page, features: pd.DataFrame) -> None:
+    predicted = features[features["kind"] == "predicted"]
+    shown = predicted if len(predicted) else features
+    section = page.section(
+        "Features",
+        "Each feature measured in the made and in the measured image of the same cell: rank correlation "
+        "within donors. A blurred image may be right in pixels and wrong in texture.",
+    )
+    summary = (
+        features.groupby(["part", "stain", "kind", "truth"], sort=False)["spearman"]
+        .describe(percentiles=[0.25, 0.5, 0.75])
+        .drop(columns=["std"])
+        .reset_index()
+    )
+    section.add_table(summary, "Over the features of each channel.")
+    best = shown.sort_values("spearman", ascending=False).groupby(["part", "stain"], sort=False).head(5)
+    best = best.head(_MOST_FEATURES).assign(kind=lambda table: table["stain"])
+    section.add_figure(
+        intervals_figure(
+            best,
+            rows="feature",
+            series="kind",
+            value="spearman",
+            low="spearman_low",
+            high="spearman_high",
+            label="rank correlation within donors",
+        ),
+        "The best features of each stain, with intervals over donors. All are in features.csv.",
+    )
+
+
+def _trust(page: Page, intervals: pd.DataFrame) -> None:
+    level = float(intervals["level"].iloc[0])
+    made = intervals[intervals["note"] == ""]
+    section = page.section(
+        "Intervals of features",
+        f"Intervals from predicted images that are to hold the measured feature in {level:.0%} of cells. "
+        "Coverage is that of donors (or fields) left out; a width of 1 knows no more than that the stain is "
+        "what it is.",
+    )
+    if len(made):
+        table = made.groupby(["part", "stain", "truth", "unit", "units"], sort=False)
+        section.add_table(
+            table[["coverage", "worst", "width"]].mean().reset_index(),
+            "Mean over the features of each stain. Each feature is in feature_intervals.csv.",
+        )
+    for note, own in intervals[intervals["note"] != ""].groupby("note"):
+        section.text += f" {len(own)} features have none: {note}"

@@ -1,0 +1,109 @@
+"""Phenotypes: found where they are, not found where they are not, by donors; and what a study must have."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+
+from napari_apollo.errors import DataError
+from napari_apollo.interpret.discriminant import balanced, discriminant, sums_of
+from napari_apollo.interpret.phenotypes import classify, samples_of
+
+
+def test_foci_tell_the_condition(planted: SimpleNamespace) -> None:
+    found = classify(planted.cells, folds=4, permutations=70)
+    table = found.table.set_index("input")
+    specific = table.loc["latents: gammaH2AX-specific"]
+    assert specific["accuracy"] > 0.65
+    assert specific["low"] > 0.5
+    assert specific["p"] < 0.05
+    assert table.loc["latents: chromatin-specific", "p"] > 0.05
+    assert abs(table.loc["latents: chromatin-specific", "accuracy"] - 0.5) < 0.12
+    confused = found.confusion["latents: gammaH2AX-specific"]
+    assert np.allclose(confused.sum(axis=1), 1)
+    assert np.diag(confused).mean() == pytest.approx(specific["accuracy"])
+    lost = found.ablation[found.ablation["input"] == "features: gammaH2AX"].set_index("left_out")
+    assert lost["lost"].idxmax() == "foci_count_gammaH2AX"
+    assert lost.loc["foci_count_gammaH2AX", "lost"] > 0.04
+
+
+def test_the_discriminant_is_that_of_scikit_learn() -> None:
+    rng = np.random.default_rng(0)
+    label = np.repeat([0, 1, 2], 40)
+    values = rng.normal(size=(120, 4)) @ rng.normal(size=(4, 4)) + label[:, None]
+    sums = sums_of(values, label, 3)
+    weights, offsets = discriminant(sums, np.arange(3), 3, np.ones(3, bool), 0.0)
+    expected = LinearDiscriminantAnalysis(solver="lsqr", priors=[1 / 3] * 3).fit(values, label)
+    assert np.array_equal((values @ weights + offsets).argmax(1), expected.predict(values))
+
+
+def test_balanced_accuracy_by_hand() -> None:
+    recall, label = np.array([1.0, 0.5, 0.0, np.nan]), np.array([0, 0, 1, 1])
+    assert balanced(recall, label, 2)[0] == pytest.approx((0.75 + 0) / 2)
+    assert np.isnan(balanced(recall, label, 2, [[0, 0, 1, 1]])[0])
+
+
+def test_null_donors_give_no_discoveries_at_the_stated_rate(planted: SimpleNamespace) -> None:
+    """Donors differ, conditions mean nothing: a classifier could learn the shift of each donor."""
+    rng = np.random.default_rng(1)
+    p = []
+    for seed in range(30):
+        shift = rng.normal(size=(8, 3))
+        donor = np.repeat(np.arange(8), 90)
+        values = rng.normal(size=(720, 3)) + shift[donor]
+        found = classify(
+            planted.cells, inputs={"noise": values}, ablation=False, folds=4, permutations=30, seed=seed
+        )
+        p.append(found.table["p"].iloc[0])
+    assert np.mean(np.array(p) <= 0.05) <= 0.17  # 1.5 of 30 are expected; 6 come by chance once in 300 trials
+    assert 0.3 < np.mean(p) < 0.7
+
+
+def test_folds_keep_donors_together_and_have_every_class() -> None:
+    donors = np.repeat([f"d{k}" for k in range(9)], 10)
+    conditions = np.repeat(["a", "b", "c"] * 3, 10)
+    samples = samples_of(conditions, donors, donors, folds=3)
+    for fold in range(3):
+        assert set(samples.label[samples.fold != fold]) == {0, 1, 2}
+    assert not samples.within
+    treated = samples_of(np.tile(["a", "b"], 45), donors, donors, folds=3)
+    assert treated.within
+    for unit in set(treated.unit):
+        assert len(set(treated.fold[treated.unit == unit])) == 1
+
+
+def test_treatments_within_donors(planted: SimpleNamespace) -> None:
+    rng = np.random.default_rng(2)
+    treatment = np.where(rng.random(720) < 0.5, "drug", "none")
+    effect = rng.normal(size=(720, 2)) + (treatment == "drug")[:, None]
+    found = classify(planted.cells, label=treatment, inputs={"x": effect}, ablation=False, permutations=60)
+    row = found.table.iloc[0]
+    assert row["accuracy"] > 0.7
+    assert row["p"] < 0.05
+    assert row["donors"] == 8
+
+
+def test_poor_studies(planted: SimpleNamespace) -> None:
+    cells = planted.cells
+    names = cells.donors.astype(str)
+    with pytest.raises(DataError, match="Two conditions with two donors each"):
+        classify(cells, label=np.full(len(cells), "a"))
+    with pytest.raises(DataError, match="Two conditions with two donors each"):
+        classify(cells.select(np.flatnonzero(np.isin(names, ["D0", "D1"]))))
+    rare = np.where(names == "D0", "rare", cells.conditions.astype(str))
+    found = classify(cells, label=rare, ablation=False, permutations=10)
+    assert any("rare: of one donor only" in note for note in found.notes)
+    assert set(found.table["classes"]) == {2}
+    gone = np.full((len(cells), 2), np.nan)
+    flat = np.ones((len(cells), 2))
+    partly = np.where(
+        (cells.conditions == "control")[:, None], gone, np.random.default_rng(0).normal(size=gone.shape)
+    )
+    found = classify(cells, inputs={"gone": gone, "flat": flat, "partly": partly}, permutations=10)
+    assert not len(found.table)
+    assert any("gone: 0 cells" in note for note in found.notes)
+    assert any("flat: it is the same" in note for note in found.notes)
+    assert any("partly: fewer than two donors of control" in note for note in found.notes)
