@@ -36,6 +36,7 @@ _HOMES = {
     "feature_shares": _OWN + "shares",
     "find_directions": _OWN + "directions",
     "interpret": _OWN + "interpretation",
+    "localisation_carriers": _OWN + "compartments",
     "median_scores": _OWN + "separation",
     "probe_matrix": _PROBES,
     "published_procedure": _OWN + "published",
