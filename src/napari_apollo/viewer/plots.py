@@ -37,11 +37,11 @@ class Plot(pg.PlotWidget):
             axis = self.getAxis(side)
             axis.setPen(ink)
             axis.setTextPen(ink)
-            axis.enableAutoSIPrefix(False)
             if text:
                 axis.setLabel(text, color=ink.name())
             if side == "bottom":
                 axis.setHeight(_AXIS)
+            axis.enableAutoSIPrefix(False)  # after the label, which would switch it on
 
     def wheelEvent(self, event: Any) -> None:
         """Let the page scroll."""
@@ -130,4 +130,7 @@ class CurvesPlot(Plot):
         super().colour(dark=dark)
         legend = getattr(self, "_legend", None)
         if legend is not None:
-            legend.setLabelTextColor("#d1d2d4" if dark else "#3b3a39")
+            ink = "#d1d2d4" if dark else "#3b3a39"
+            legend.setLabelTextColor(ink)  # of labels to come
+            for _, label in legend.items:
+                label.setText(label.text, color=ink)
