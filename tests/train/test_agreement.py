@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -12,7 +13,7 @@ from torch.distributions import Normal, kl_divergence
 from torch.nn import functional
 
 from napari_apollo.errors import ConfigError
-from napari_apollo.model import Network
+from napari_apollo.model import Apollo, ModelCard, Network
 from napari_apollo.train.build import image_architecture, seeded_network
 from napari_apollo.train.data import Batch, CellData, Crops, Observed
 from napari_apollo.train.objectives import Agreement, get_objective
@@ -277,3 +278,18 @@ def test_the_best_shared_dimension_stays() -> None:
     network, _, objective = start()
     objective.posteriors.close(network, 1e6)
     assert network.sizes() == {"shared": 1, "chromatin": 0, "protein": 0}
+
+
+def test_everything_may_be_shared_and_such_a_model_is_saved(tmp_path: Path) -> None:
+    network, data, objective = start(specific=0, specific_maps=0)
+    for stage in objective.stages:
+        stage.prepare()
+        losses = stage.step(one_batch(data, [0, 1, 2, 3]), 1.0, 0.9)
+        assert torch.isfinite(losses).all()
+    assert network.sizes() == {"shared": 5, "chromatin": 0, "protein": 0}
+    Apollo(network, ModelCard(architecture=network.architecture)).save(tmp_path / "model")
+    again = Apollo.load(tmp_path / "model")
+    image = np.random.default_rng(0).random((2, 1, 16, 16), dtype=np.float32)
+    latents = again.encode(image, "protein", "b")
+    assert latents.shared.shape == latents.shared_std.shape == (2, 5)
+    assert again.decode(latents.shared, None, "chromatin").shape == (2, 16, 16)
