@@ -16,7 +16,8 @@ from torch import nn
 Precision = Literal["auto", "float32", "bfloat16"]
 
 NARROW = 32
-"""Channels of the first block from which on 16 bits pay on a processor; see ``benchmarks/train.py``."""
+"""Channels of the first block from which on 16 bits nearly double the speed of a processor; narrower networks
+gain less than half and keep 32."""
 
 
 class Mixed(nn.Module):
