@@ -69,7 +69,7 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> str:
             digest.update(part)
         for name in names:
             values = tensors[name].detach().to("cpu").contiguous()
-            data = memoryview(values.reshape(-1).view(torch.uint8).numpy())
+            data = values.reshape(-1).view(torch.uint8).numpy().data
             stream.write(data)
             digest.update(data)
     return digest.hexdigest()
