@@ -10,7 +10,8 @@ from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
 from napari_apollo.errors import DataError
 from napari_apollo.interpret.discriminant import balanced, discriminant, sums_of
-from napari_apollo.interpret.phenotypes import classify, samples_of
+from napari_apollo.interpret.phenotypes import classify
+from napari_apollo.interpret.samples import samples_of
 
 
 def test_foci_tell_the_condition(planted: SimpleNamespace) -> None:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from napari_apollo.cells.store import CellStore
 from napari_apollo.interpret.cells import LEAST_CELLS, LatentCells
 from napari_apollo.interpret.discriminant import balanced, recall_by_sample
-from napari_apollo.interpret.phenotypes import Samples, samples_of
+from napari_apollo.interpret.samples import Samples, samples_of
 from napari_apollo.predict.inference import Inference
 from napari_apollo.probes.statistics import draw_donors, intervals_of
 from napari_apollo.progress import Progress, ShouldStop, Step, never, silent, stop_if_asked

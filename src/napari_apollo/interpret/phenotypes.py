@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from math import factorial, prod
 
@@ -20,46 +20,14 @@ from napari_apollo.interpret.discriminant import (
     standardised,
     sums_of,
 )
+from napari_apollo.interpret.samples import Samples, orders_of, samples_of
 from napari_apollo.predict.table import PROTEIN_SPECIFIC, SHARED
-from napari_apollo.probes.statistics import benjamini_hochberg, donor_folds, draw_donors, intervals_of, p_of
+from napari_apollo.probes.statistics import benjamini_hochberg, draw_donors, intervals_of, p_of
 from napari_apollo.progress import Progress, ShouldStop, Step, never, silent, stop_if_asked
 
 Floats = NDArray[np.float64]
 
 _TEST_SHRINKAGE = 0.3  # one and the same in the data and in every permutation, so that both are treated alike
-
-
-@dataclass(frozen=True)
-class Samples:
-    """Who is classified: the cells of one donor in one condition are a sample.
-
-    Attributes
-    ----------
-    of
-        (cell,) sample of each cell; -1 for cells that are left out.
-    unit
-        (sample,) donor, or field where there is one donor.
-    label
-        (sample,) class of each, from 0.
-    classes
-        Names of the classes.
-    fold
-        (sample,) fold it is held out in; units stay together.
-    notes
-        What was left out and why.
-    """
-
-    of: NDArray[np.int64]
-    unit: NDArray[np.object_]
-    label: NDArray[np.int64]
-    classes: tuple[str, ...]
-    fold: NDArray[np.int64]
-    notes: tuple[str, ...]
-
-    @property
-    def within(self) -> bool:
-        """Whether conditions differ within donors, and are exchanged there under permutation."""
-        return len(set(self.unit)) < len(self.unit)
 
 
 @dataclass(frozen=True)
@@ -86,54 +54,6 @@ class Phenotypes:
     confusion: dict[str, pd.DataFrame]
     ablation: pd.DataFrame
     notes: list[str] = field(default_factory=list)
-
-
-def samples_of(
-    conditions: ArrayLike, donors: ArrayLike, fields: ArrayLike, *, folds: int = 5, seed: int = 0
-) -> Samples:
-    """Samples and folds, with what cannot be tested left out.
-
-    Parameters
-    ----------
-    conditions, donors, fields
-        (cell,) names.
-    folds
-        Folds of donors.
-    seed
-        Of the folds.
-
-    Raises
-    ------
-    DataError
-        When fewer than two conditions can be tested.
-    """
-    label, unit = np.asarray(conditions, dtype=str), np.asarray(donors, dtype=str)
-    notes = []
-    if len(set(unit)) == 1:
-        unit = np.asarray(fields, dtype=str)
-        notes.append("One donor: fields are held out instead, which says nothing about other donors.")
-    units = pd.DataFrame({"unit": unit, "label": label}).drop_duplicates()
-    count = units["label"].value_counts()
-    alone = sorted(count.index[count < 2])
-    if alone:
-        notes.append(f"{', '.join(alone)}: of one donor only, which cannot be held out; left out.")
-    classes = sorted(count.index[count >= 2])
-    if len(classes) < 2:
-        found = ", ".join(f"{name} ({n} donors)" for name, n in sorted(count.items()))
-        raise DataError(f"Two conditions with two donors each are needed to classify; there are {found}.")
-    kept = units[units["label"].isin(classes)].sort_values(["label", "unit"]).reset_index(drop=True)
-    of_pair = {pair: at for at, pair in enumerate(zip(kept["unit"], kept["label"], strict=True))}
-    sample_of = np.array([of_pair.get(pair, -1) for pair in zip(unit, label, strict=True)], np.int64)
-    together = kept.groupby("unit")["label"].transform(lambda own: "+".join(sorted(own)))
-    fold = donor_folds(kept["unit"].tolist(), folds, strata=together.tolist(), seed=seed)
-    return Samples(
-        sample_of,
-        kept["unit"].to_numpy(object),
-        np.array([classes.index(name) for name in kept["label"]], np.int64),
-        tuple(str(name) for name in classes),
-        fold,
-        tuple(notes),
-    )
 
 
 def inputs_of(cells: LatentCells) -> dict[str, Floats]:
@@ -259,16 +179,6 @@ def _columns(cells: LatentCells, values: Floats) -> list[str]:
     return [by_bytes[values[:, k].tobytes()] for k in range(values.shape[1])]
 
 
-def _orders(label: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
-    """Every order of some numbers, each once."""
-    if not len(label):
-        yield label
-    for first in np.unique(label):
-        rest = np.delete(label, np.flatnonzero(label == first)[0])
-        for order in _orders(rest):
-            yield np.concatenate([[first], order])
-
-
 class _Task:
     """One input: its cells, sums and folds."""
 
@@ -369,7 +279,7 @@ class _Task:
         possible = factorial(len(self.label)) // prod(map(factorial, np.bincount(self.label).tolist()))
         if possible <= count:
             # The observed order is counted by the p-value itself.
-            return [order for order in _orders(self.label) if (order != self.label).any()]
+            return [order for order in orders_of(self.label) if (order != self.label).any()]
         return [rng.permutation(self.label) for _ in range(count)]
 
     def ablate(

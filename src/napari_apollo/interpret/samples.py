@@ -1,0 +1,104 @@
+"""Who is classified, and who is held out with whom: the cells of one donor in one condition are a sample."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+
+from napari_apollo.errors import DataError
+from napari_apollo.probes.statistics import donor_folds
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Who is classified: the cells of one donor in one condition are a sample.
+
+    Attributes
+    ----------
+    of
+        (cell,) sample of each cell; -1 for cells that are left out.
+    unit
+        (sample,) donor, or field where there is one donor.
+    label
+        (sample,) class of each, from 0.
+    classes
+        Names of the classes.
+    fold
+        (sample,) fold it is held out in; units stay together.
+    notes
+        What was left out and why.
+    """
+
+    of: NDArray[np.int64]
+    unit: NDArray[np.object_]
+    label: NDArray[np.int64]
+    classes: tuple[str, ...]
+    fold: NDArray[np.int64]
+    notes: tuple[str, ...]
+
+    @property
+    def within(self) -> bool:
+        """Whether conditions differ within donors, and are exchanged there under permutation."""
+        return len(set(self.unit)) < len(self.unit)
+
+
+def samples_of(
+    conditions: ArrayLike, donors: ArrayLike, fields: ArrayLike, *, folds: int = 5, seed: int = 0
+) -> Samples:
+    """Samples and folds, with what cannot be tested left out.
+
+    Parameters
+    ----------
+    conditions, donors, fields
+        (cell,) names.
+    folds
+        Folds of donors.
+    seed
+        Of the folds.
+
+    Raises
+    ------
+    DataError
+        When fewer than two conditions can be tested.
+    """
+    label, unit = np.asarray(conditions, dtype=str), np.asarray(donors, dtype=str)
+    notes = []
+    if len(set(unit)) == 1:
+        unit = np.asarray(fields, dtype=str)
+        notes.append("One donor: fields are held out instead, which says nothing about other donors.")
+    units = pd.DataFrame({"unit": unit, "label": label}).drop_duplicates()
+    count = units["label"].value_counts()
+    alone = sorted(count.index[count < 2])
+    if alone:
+        notes.append(f"{', '.join(alone)}: of one donor only, which cannot be held out; left out.")
+    classes = sorted(count.index[count >= 2])
+    if len(classes) < 2:
+        found = ", ".join(f"{name} ({n} donors)" for name, n in sorted(count.items()))
+        raise DataError(f"Two conditions with two donors each are needed to classify; there are {found}.")
+    kept = units[units["label"].isin(classes)].sort_values(["label", "unit"]).reset_index(drop=True)
+    of_pair = {pair: at for at, pair in enumerate(zip(kept["unit"], kept["label"], strict=True))}
+    sample_of = np.array([of_pair.get(pair, -1) for pair in zip(unit, label, strict=True)], np.int64)
+    together = kept.groupby("unit")["label"].transform(lambda own: "+".join(sorted(own)))
+    fold = donor_folds(kept["unit"].tolist(), folds, strata=together.tolist(), seed=seed)
+    return Samples(
+        sample_of,
+        kept["unit"].to_numpy(object),
+        np.array([classes.index(name) for name in kept["label"]], np.int64),
+        tuple(str(name) for name in classes),
+        fold,
+        tuple(notes),
+    )
+
+
+def orders_of(label: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
+    """Every order of some numbers, each once."""
+    if not len(label):
+        yield label
+    for first in np.unique(label):
+        rest = np.delete(label, np.flatnonzero(label == first)[0])
+        for order in orders_of(rest):
+            yield np.concatenate([[first], order])
