@@ -8,13 +8,14 @@ from __future__ import annotations
 import argparse
 import json
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
 
 from napari_apollo import CellStore
 from napari_apollo.cells import CropConfig, crop
-from napari_apollo.interpret import InterpretConfig, interpret
+from napari_apollo.interpret import Interpretation, InterpretConfig, LatentCells, feature_shares, interpret
 from napari_apollo.measure import MeasureConfig, measure
 from napari_apollo.predict import EvaluateConfig, evaluate
 from napari_apollo.report.evaluation import REPORT, evaluation_page
@@ -22,11 +23,23 @@ from napari_apollo.simulate import SimulateConfig, simulate
 from napari_apollo.train import TrainConfig, train
 from napari_apollo.train.presets import PRESETS
 
-PLANTED = {
-    "nucleus_area": "shared",
-    "nucleus_heterochromatin_fraction_DAPI": "shared",
-    "nucleus_foci_count_gammaH2AX": "protein",
-}
+PLANTED = ("nucleus_area", "nucleus_foci_count_gammaH2AX")
+
+
+SHARES = ("feature", "shared", "shared_low", "shared_high", "chromatin", "protein", "carried_by")
+
+
+def with_truth(found: Interpretation, store: CellStore, folder: Path) -> LatentCells:
+    """The cells with the causes that were simulated in place of their features."""
+    truth = pd.read_csv(folder / "study" / "truth" / "cells.csv").set_index(["field", "label"])
+    obs = store.obs.set_index("cell_id").loc[found.cells.obs["cell_id"]]
+    own = truth.loc[list(zip(obs["field"].astype(str), obs["label"], strict=True))]
+    names = ["nucleus_area_um2", "heterochromatin", "foci_count"]
+    return replace(
+        found.cells,
+        features=own[names].astype(float).reset_index(drop=True),
+        stains=("", "", "gammaH2AX"),
+    )
 
 
 def main() -> None:
@@ -84,6 +97,7 @@ def main() -> None:
     shares = found.shares.set_index("feature")
     planted = shares.reindex([name for name in PLANTED if name in shares.index])
     print(planted[["shared", "shared_low", "shared_high", "chromatin", "protein", "carried_by"]].round(2))
+    print(feature_shares(with_truth(found, store, folder))[list(SHARES)].round(2).to_string(index=False))
     print(found.phenotypes.table.drop(columns=["kind", "classes"]).round(3).to_string(index=False))
     print(found.phenotypes.ablation.head(8).round(3).to_string(index=False))
     columns = ["stain", "kind", "cells", "mae", "mean_mae", "neighbour_mae", "pearson", "verdict"]

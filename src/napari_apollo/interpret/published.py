@@ -122,6 +122,7 @@ def published_procedure(
     notes: list[str] = []
     jobs = list(_jobs(cells))
     for number, (block, columns, settings) in enumerate(jobs):
+        what = f"features like {cells.features.columns[columns[0]]}"
         progress(Step("Published procedure", number, len(jobs), block))
         there = np.isfinite(cells.features.to_numpy(np.float64)[:, columns]).mean(axis=1) >= 0.5
         rows = np.flatnonzero(cells.known(block) & there)
@@ -131,7 +132,10 @@ def published_procedure(
         part, skipped = _hits(cells, block, rows, columns, settings, splits, should_stop)
         found.append(part)
         if skipped:
-            notes.append(f"{block}: {skipped} comparisons left out, with fewer than {_LEAST_IN_BIN} cells.")
+            notes.append(
+                f"Published procedure, {block} and {what}: {skipped} comparisons left out, with fewer than "
+                f"{_LEAST_IN_BIN} cells."
+            )
     progress(Step("Published procedure", len(jobs), len(jobs)))
     names = ["block", "axis", "side", "feature", "agreement", "hold_outs", "sign", "counts"]
     table = pd.concat(found, ignore_index=True) if found else pd.DataFrame(columns=names)

@@ -81,8 +81,11 @@ def _directions(page: Page, found: Directions) -> None:
             for block, axis in zip(found.table["block"], found.table["axis"], strict=True)
         ]
     )
-    strongest = table[table["discovery"]].groupby("feature")["rho"].apply(lambda rho: rho.abs().max())
-    shown = strongest.sort_values(ascending=False).index[:_MOST_FEATURES]
+    strength = table["rho"].abs().where(table["discovery"]).dropna().sort_values(ascending=False)
+    ranked = table.loc[strength.index]
+    # Each direction has its turn: the strongest alone would be near copies of one another.
+    turn = np.argsort(ranked.groupby("direction", sort=False).cumcount().to_numpy(), kind="stable")
+    shown = ranked["feature"].iloc[turn].drop_duplicates()[:_MOST_FEATURES]
     if not len(shown):
         section.text += " No feature is tied to any direction beyond chance."
         return
@@ -92,7 +95,7 @@ def _directions(page: Page, found: Directions) -> None:
     sure = table.pivot_table(index="feature", columns="direction", values="sure").reindex(shown)[order] > 0
     section.add_figure(
         matrix_figure(rho, label="rank correlation within donors", marked=sure),
-        f"Features along directions, the {len(shown)} with the strongest ties. A dot marks a discovery: "
+        f"Leading features of all directions, {len(shown)} of them. A dot marks a discovery: "
         "false discovery rate, size and interval over donors all hold.",
     )
     best = table[table["discovery"]].copy()

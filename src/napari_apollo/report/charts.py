@@ -36,13 +36,14 @@ def intervals_figure(
         What the horizontal axis shows.
     """
     names, kinds = list(dict.fromkeys(table[rows])), list(dict.fromkeys(table[series]))
-    height = 0.16 * len(names) * max(len(kinds), 1) + 0.14 * len(names) + 0.9
+    lines = 1 if len(table) == len(names) else len(kinds)  # side by side only where rows have several
+    height = 0.16 * len(names) * lines + 0.1 * len(names) + 0.9
     figure = Figure(figsize=(7.5, height), facecolor="white")
     axes = figure.add_subplot(1, 1, 1)
-    step = 0.7 / max(len(kinds), 1)
+    step = 0.7 / max(lines, 1)
     for at, kind in enumerate(kinds):
         own = table[table[series] == kind]
-        y = np.array([names.index(name) for name in own[rows]]) + (at - (len(kinds) - 1) / 2) * step
+        y = np.array([names.index(name) for name in own[rows]]) + (at % lines - (lines - 1) / 2) * step
         colour = COLOURS.get(str(kind), _SERIES[at % len(_SERIES)])
         axes.hlines(y, own[low].astype(float), own[high].astype(float), color=colour, linewidth=1.5)
         axes.plot(own[value].astype(float), y, "o", color=colour, markersize=4, label=str(kind))
