@@ -73,13 +73,14 @@ class GalleryModel(QAbstractListModel):
         self.painter: CropPainter | None = None
         self.pictures = PictureCache()
         self.names: NDArray[Any] = np.zeros(0, object)
+        self._count = 0
         self._row: dict[int, int] = {}
         self._reader = Background(_read, owner)
         self._reader.answered.connect(self._arrived)
 
     def rowCount(self, parent: QModelIndex | None = None) -> int:
-        """Number of cells."""
-        return 0 if parent is not None and parent.isValid() else len(self.cells)
+        """Number of cells; without asking for the parent, as one layout asks a hundred thousand times."""
+        return self._count
 
     def data(self, index: QModelIndex, role: int = Qt.ItemDataRole.DisplayRole) -> Any:
         """A cell's position in the table, or its name as tooltip."""
@@ -95,7 +96,7 @@ class GalleryModel(QAbstractListModel):
     def show_cells(self, cells: NDArray[np.int64]) -> None:
         """Other cells, or another order."""
         self.beginResetModel()
-        self.cells = cells
+        self.cells, self._count = cells, len(cells)
         self._row = {}
         self.endResetModel()
 
