@@ -11,6 +11,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any
 
+import numpy as np
 import typer
 
 ZOOM = 3.2
@@ -36,6 +37,7 @@ def main(
     def picture(name: str, *, canvas_only: bool = False) -> None:
         _settle()
         shot = viewer.screenshot(canvas_only=canvas_only, flash=False)
+        shot = _without_margins(shot) if canvas_only else shot
         (output / f"{name}.png").write_bytes(png_encode(shot[..., :3].copy(), level=9))
         print(output / f"{name}.png", shot.shape)
 
@@ -67,6 +69,12 @@ def main(
     viewer.reset_view()
     picture("side_by_side", canvas_only=True)
     viewer.close()
+
+
+def _without_margins(shot: np.ndarray) -> np.ndarray:
+    """Picture (y, x, colour) without the black rows and columns around it."""
+    rows, columns = (np.flatnonzero((shot[..., :3] > 8).any(axis=(axis, 2))) for axis in (1, 0))
+    return shot[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
 
 
 def _settle() -> None:

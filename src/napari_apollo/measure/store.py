@@ -67,6 +67,8 @@ def measure(
         for name, panel in sorted(store.panels.items())
     }
     columns = union_of([columns_of(context) for context in contexts.values()])
+    own_count = len(columns)
+    columns += neighbours.COLUMNS if config.with_neighbours else ()
     place = {column.name: at for at, column in enumerate(columns)}
     values = np.full((store.n_cells, len(columns)), np.nan, np.float32)
     why = np.full(values.shape, int(Reason.NO_STAIN), np.uint8)
@@ -85,9 +87,7 @@ def measure(
         progress(Step("Measuring", done, store.n_cells, task.panel))
     size = store.pixel_size_um
     if config.with_neighbours:
-        around, why_around = _neighbours(store, config)
-        values, why = np.hstack([values, around.astype(np.float32)]), np.hstack([why, why_around])
-        columns = [*columns, *neighbours.COLUMNS]
+        values[:, own_count:], why[:, own_count:] = _neighbours(store, config)
     record = record_of(config, size, why)
     store.write_table(with_columns(store.table, values, describe(columns, size), record))
     return store
