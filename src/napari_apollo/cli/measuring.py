@@ -43,7 +43,8 @@ class Measurable:
         ConfigError
             When an option does not go with it.
         """
-        kind = kind_of(self.path)
+        # What is called a store and is none is told as a store's error.
+        kind = "store" if self.path.name.endswith(".cells.zarr") else kind_of(self.path)
         if kind == "store":
             self._refuse("a cell store", "labels", "channels", "pixel_size_um", "output")
             return self._measure_store(config, progress, should_stop)
