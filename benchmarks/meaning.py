@@ -1,6 +1,6 @@
 """What is found in simulated blood cells whose causes are known: train, interpret, evaluate, print.
 
-python benchmarks/meaning.py --folder /tmp/meaning --epochs 12
+python benchmarks/meaning.py --folder meaning --epochs 12
 """
 
 from __future__ import annotations
