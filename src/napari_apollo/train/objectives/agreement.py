@@ -20,8 +20,10 @@ from napari_apollo.train.augment import turn
 from napari_apollo.train.data import Batch, CellData
 from napari_apollo.train.objectives.base import (
     OBJECTIVES,
+    ObjectiveSettings,
     adam,
     adam_tensors,
+    descend,
     load_adam,
     prefixed,
     reconstruction_loss,
@@ -51,11 +53,9 @@ CLOSINGS = (0.45, 0.6, 0.8)
 """Parts of the first stage after which dimensions are closed that hold nothing of their own."""
 
 
-class AgreementSettings(Protocol):
-    """The settings that this objective reads; their meaning is told in ``TrainConfig``."""
+class AgreementSettings(ObjectiveSettings, Protocol):
+    """The settings that this objective reads besides; their meaning is told in ``TrainConfig``."""
 
-    @property
-    def loss(self) -> str: ...
     @property
     def beta(self) -> float: ...
     @property
@@ -78,30 +78,6 @@ class AgreementSettings(Protocol):
     def unused_below(self) -> float: ...
     @property
     def told_above(self) -> float: ...
-    @property
-    def decoder_rate(self) -> float: ...
-    @property
-    def latent_rate(self) -> float: ...
-    @property
-    def encoder_rate(self) -> float: ...
-    @property
-    def latent_epochs(self) -> int: ...
-    @property
-    def encoder_epochs(self) -> int: ...
-    @property
-    def latent_patience(self) -> int: ...
-    @property
-    def encoder_patience(self) -> int: ...
-    @property
-    def dense_latents(self) -> bool: ...
-    @property
-    def regression_weight(self) -> float: ...
-    @property
-    def reconstruction_weight(self) -> float: ...
-    @property
-    def tune_decoders(self) -> bool: ...
-    @property
-    def turn_cells(self) -> bool: ...
 
 
 class Agreement:
@@ -202,11 +178,7 @@ class AgreementStage:
         }
         losses = self._losses(batch, _Seen(seen, kept, codes), shared, specific, done)
         total = torch.stack(losses).sum()
-        for group, rate in zip(self._optimiser.param_groups, self._rates, strict=True):
-            group["lr"] = rate * rate_scale
-        self._optimiser.zero_grad(set_to_none=True)
-        total.backward()
-        self._optimiser.step()
+        descend(self._optimiser, total, self._rates, rate_scale)
         if done < self._settings.follow:
             posteriors.follow(seen, codes, kept)
             return torch.stack([total, *losses]).detach()

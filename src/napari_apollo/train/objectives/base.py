@@ -47,6 +47,37 @@ class Stage(Protocol):
         """Go on from what ``tensors`` gave."""
 
 
+class ObjectiveSettings(Protocol):
+    """The settings that every objective reads; their meaning is told in ``TrainConfig``."""
+
+    @property
+    def loss(self) -> str: ...
+    @property
+    def decoder_rate(self) -> float: ...
+    @property
+    def latent_rate(self) -> float: ...
+    @property
+    def encoder_rate(self) -> float: ...
+    @property
+    def latent_epochs(self) -> int: ...
+    @property
+    def encoder_epochs(self) -> int: ...
+    @property
+    def latent_patience(self) -> int: ...
+    @property
+    def encoder_patience(self) -> int: ...
+    @property
+    def dense_latents(self) -> bool: ...
+    @property
+    def regression_weight(self) -> float: ...
+    @property
+    def reconstruction_weight(self) -> float: ...
+    @property
+    def tune_decoders(self) -> bool: ...
+    @property
+    def turn_cells(self) -> bool: ...
+
+
 class Objective(Protocol):
     """A way of training: a sequence of stages over one network."""
 
@@ -121,6 +152,21 @@ def adam(parameters: list[nn.Parameter], rate: float) -> torch.optim.Adam:
     """Adam with its default momenta, as the reference uses it; fused into one kernel where it can be."""
     fused = all(parameter.device.type in ("cpu", "cuda") for parameter in parameters)
     return torch.optim.Adam(parameters, lr=rate, fused=fused)
+
+
+def descend(optimiser: torch.optim.Optimizer, total: Tensor, rates: Sequence[float], scale: float) -> None:
+    """One step of an optimiser down the gradient of a loss.
+
+    Parameters
+    ----------
+    rates, scale
+        Learning rates of the optimiser's groups, and the factor on them.
+    """
+    for group, rate in zip(optimiser.param_groups, rates, strict=True):
+        group["lr"] = rate * scale
+    optimiser.zero_grad(set_to_none=True)
+    total.backward()
+    optimiser.step()
 
 
 def adam_tensors(optimiser: torch.optim.Optimizer, parameters: Sequence[nn.Parameter]) -> dict[str, Tensor]:

@@ -11,7 +11,7 @@ from torch import Tensor
 from napari_apollo.model.network import Code, Network
 from napari_apollo.train.augment import turn
 from napari_apollo.train.data import Batch, View
-from napari_apollo.train.objectives.base import adam, adam_tensors, load_adam, prefixed, under
+from napari_apollo.train.objectives.base import adam, adam_tensors, descend, load_adam, prefixed, under
 from napari_apollo.train.objectives.inference import batch_gap, decoded_losses, validation_losses
 from napari_apollo.train.objectives.normals import divergence, split
 from napari_apollo.train.objectives.posteriors import Posteriors
@@ -90,11 +90,7 @@ class EncodingStage:
                 decoded[name] = settings.reconstruction_weight * torch.stack(parts).sum()
         terms = [*regressions.values(), *(decoded.values() if self._reconstructs else ())]
         total = torch.stack(terms).sum()
-        for group, rate in zip(self._optimiser.param_groups, self._rates, strict=True):
-            group["lr"] = rate * rate_scale
-        self._optimiser.zero_grad(set_to_none=True)
-        total.backward()
-        self._optimiser.step()
+        descend(self._optimiser, total, self._rates, rate_scale)
         return torch.stack([total, *terms, *gaps.values()]).detach()
 
     def _regression(

@@ -21,8 +21,10 @@ from napari_apollo.train.data import Batch, CellData, View
 from napari_apollo.train.latents import LatentTable
 from napari_apollo.train.objectives.base import (
     OBJECTIVES,
+    ObjectiveSettings,
     adam,
     adam_tensors,
+    descend,
     load_adam,
     prefixed,
     reconstruction_loss,
@@ -31,39 +33,13 @@ from napari_apollo.train.objectives.base import (
 from napari_apollo.train.objectives.inference import batch_gap, decoded_losses, validation_losses
 
 
-class TwoStepSettings(Protocol):
-    """The settings that this objective reads; their meaning is told in ``TrainConfig``."""
+class TwoStepSettings(ObjectiveSettings, Protocol):
+    """The settings that this objective reads besides; their meaning is told in ``TrainConfig``."""
 
-    @property
-    def loss(self) -> str: ...
     @property
     def noise(self) -> float: ...
     @property
     def penalty(self) -> float: ...
-    @property
-    def decoder_rate(self) -> float: ...
-    @property
-    def latent_rate(self) -> float: ...
-    @property
-    def encoder_rate(self) -> float: ...
-    @property
-    def latent_epochs(self) -> int: ...
-    @property
-    def encoder_epochs(self) -> int: ...
-    @property
-    def latent_patience(self) -> int: ...
-    @property
-    def encoder_patience(self) -> int: ...
-    @property
-    def dense_latents(self) -> bool: ...
-    @property
-    def regression_weight(self) -> float: ...
-    @property
-    def reconstruction_weight(self) -> float: ...
-    @property
-    def tune_decoders(self) -> bool: ...
-    @property
-    def turn_cells(self) -> bool: ...
 
 
 class TwoStep:
@@ -158,11 +134,7 @@ class LatentStage:
         }
         losses = self._losses(batch, shared, specific)
         total = torch.stack(losses).sum()
-        for group, rate in zip(self._optimiser.param_groups, self._rates, strict=True):
-            group["lr"] = rate * rate_scale
-        self._optimiser.zero_grad(set_to_none=True)
-        total.backward()
-        self._optimiser.step()
+        descend(self._optimiser, total, self._rates, rate_scale)
         assert shared.grad is not None
         self._shared.update(batch.cells, shared.grad, scale=rate_scale)
         for name, leaf in specific.items():
@@ -300,11 +272,7 @@ class EncoderStage:
         regressions = list(of_modality.values())
         decoded = list(of_decoded.values()) if self._reconstructs else []
         total = torch.stack([*regressions, *decoded]).sum()
-        for group, rate in zip(self._optimiser.param_groups, self._rates, strict=True):
-            group["lr"] = rate * rate_scale
-        self._optimiser.zero_grad(set_to_none=True)
-        total.backward()
-        self._optimiser.step()
+        descend(self._optimiser, total, self._rates, rate_scale)
         return torch.stack([total, *regressions, *decoded, *gaps.values()]).detach()
 
     def validate(self, batches: Iterable[Batch]) -> dict[str, float]:
