@@ -79,9 +79,9 @@ def _field(stains: int, rng: np.random.Generator) -> np.ndarray:
     return (image + rng.normal(0, 8, image.shape)).clip(0, 65535).astype(np.uint16)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def _quick() -> Iterator[None]:
-    """One epoch a step, on one thread."""
+    """One epoch a step, on one thread; other modules of this process see the presets as they are."""
     import torch
 
     import napari_apollo.train.config  # noqa: F401  (its defaults are taken from the presets as they are)
@@ -97,7 +97,7 @@ def _quick() -> Iterator[None]:
     torch.set_num_threads(threads)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def scripted(_quick: None, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Namespace]:
     """The study after the Python of the page ``scripting.md``, and the names that it left."""
     folder = tmp_path_factory.mktemp("scripted")
