@@ -4,8 +4,18 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from importlib import import_module
+from pathlib import Path
 
 import pytest
+
+import napari_apollo
+
+SOURCE = Path(napari_apollo.__file__).parent
+PACKAGES = [
+    ".".join(("napari_apollo", *stub.parent.relative_to(SOURCE).parts))
+    for stub in SOURCE.rglob("__init__.pyi")
+]
 
 CALLS = """
 import napari_apollo
@@ -34,8 +44,16 @@ def test_functions_stay_functions(first: str) -> None:
     assert result.returncode == 0, result.stderr
 
 
-def test_every_name_is_there() -> None:
-    import napari_apollo
+@pytest.mark.parametrize("package", PACKAGES)
+def test_every_name_that_a_package_offers_is_there(package: str) -> None:
+    module = import_module(package)
+    assert module.__all__
+    assert set(dir(module)) >= set(module.__all__) - {"__version__"}
+    for name in module.__all__:
+        assert getattr(module, name) is not None
 
-    for name in napari_apollo.__all__:
-        assert getattr(napari_apollo, name) is not None
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_a_name_that_is_not_offered_is_an_attribute_error(package: str) -> None:
+    with pytest.raises(AttributeError, match=rf"'{package}' has no attribute 'nothing'"):
+        import_module(package).nothing  # noqa: B018

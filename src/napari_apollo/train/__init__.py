@@ -5,30 +5,9 @@ The names are imported when first used; the loop and the objectives need torch a
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import Any
-
 from napari_apollo.calling import make_callable
+from napari_apollo.lazy import lazy_names
 
-_HOMES = {
-    "train": "operation",
-    "TrainConfig": "config",
-    "start_run": "run",
-    "Run": "run",
-    "RunStatus": "folder",
-}
-
-__all__ = list(_HOMES)
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
-
+__getattr__, __dir__, __all__ = lazy_names(__name__, __file__)
 
 make_callable(__name__)

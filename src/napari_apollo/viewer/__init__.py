@@ -5,29 +5,6 @@ Names are imported when first used, so that listing the plugin loads nothing.
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import Any
+from napari_apollo.lazy import lazy_names
 
-_HOMES = {
-    "add_foci": "foci",
-    "add_predictions": "overlay",
-    "attach_table": "tables",
-    "dock": "docking",
-    "find_layers": "layers",
-    "open_study": "open",
-    "session_of": "state",
-    "show_demo": "show",
-    "show_results": "show",
-}
-
-__all__ = list(_HOMES)
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+__getattr__, __dir__, __all__ = lazy_names(__name__, __file__)

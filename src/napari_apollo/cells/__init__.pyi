@@ -1,0 +1,9 @@
+from .config import CropConfig as CropConfig
+from .normalisation import Normalisation as Normalisation
+from .normalisation import NormalisationBuilder as NormalisationBuilder
+from .operation import crop as crop
+from .quality import count_reasons as count_reasons
+from .segmentation import SegmentConfig as SegmentConfig
+from .segmentation import segment as segment
+from .store import CellStore as CellStore
+from .writer import CellStoreWriter as CellStoreWriter

@@ -1,0 +1,9 @@
+from .config import MeasureConfig as MeasureConfig
+from .field import measure_field as measure_field
+from .points import find_foci as find_foci
+from .points import store_foci as store_foci
+from .reduction import ReduceConfig as ReduceConfig
+from .reduction import reduce_features as reduce_features
+from .store import measure as measure
+from .study import measure_study as measure_study
+from .volume import measure_stack as measure_stack

@@ -1,0 +1,11 @@
+from .canvas import Canvas as Canvas
+from .evaluation import EvaluateConfig as EvaluateConfig
+from .evaluation import Evaluation as Evaluation
+from .evaluation import evaluate as evaluate
+from .omezarr import OverlayConfig as OverlayConfig
+from .omezarr import overlay as overlay
+from .prediction import PredictConfig as PredictConfig
+from .prediction import predict as predict
+from .roles import ChannelRole as ChannelRole
+from .roles import channel_name as channel_name
+from .store import PredictionStore as PredictionStore

@@ -1,0 +1,9 @@
+from .docking import dock as dock
+from .foci import add_foci as add_foci
+from .layers import find_layers as find_layers
+from .open import open_study as open_study
+from .overlay import add_predictions as add_predictions
+from .show import show_demo as show_demo
+from .show import show_results as show_results
+from .state import session_of as session_of
+from .tables import attach_table as attach_table
