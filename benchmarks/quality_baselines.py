@@ -80,7 +80,7 @@ class UNet(_Predicts):
     def forward(self, dna: Tensor, stain: Tensor) -> Tensor:
         told = functional.one_hot(stain, self.stains).to(dna.dtype)[:, :, None, None]
         values = torch.cat([dna, told.expand(-1, -1, *dna.shape[2:])], 1)
-        kept = []
+        kept: list[Tensor] = []
         for block in self.down:
             values = block(functional.max_pool2d(values, 2) if kept else values)
             kept.append(values)
