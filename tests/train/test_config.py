@@ -10,8 +10,18 @@ from napari_apollo.train.build import image_architecture, seeded_network
 from napari_apollo.train.presets import PAPER, PRESETS
 
 
-def test_paper_settings() -> None:
-    config = TrainConfig(preset="paper")
+VARIANTS = {
+    "bce": {},
+    "mse": {"loss": "mse"},
+    "no shared decoders": {"shared_decoders": False},
+    "fully joint": {"specific": 0, "specific_maps": 0, "loss": "mse"},
+}
+"""What each of the paper's variants changes in the preset."""
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_paper_settings(variant: str) -> None:
+    """Every setting of the method, number for number; those of ``agreement`` play no part in it."""
     expected = {
         "objective": "two-step",
         "shared": 1024,
@@ -33,14 +43,22 @@ def test_paper_settings() -> None:
         "latent_epochs": 5001,
         "encoder_epochs": 5001,
         "latent_patience": 0,
+        # Its rule looks back 200 epochs and waits for 100 more; here, 200 without a better one.
+        "encoder_patience": 200,
+        "fixed_order": True,
+        "dense_latents": True,
         "regression_weight": 1.0,
         "reconstruction_weight": 0.0,
         "tune_decoders": False,
         "turn_cells": False,
-        "seed": 3,
     }
-    values = config.model_dump()
-    assert {name: values[name] for name in expected} == expected
+    changes = VARIANTS[variant]
+    values = TrainConfig(preset="paper", **changes).model_dump()
+    assert {name: values[name] for name in expected} == {**expected, **changes}
+    assert values["seed"] == 3
+    apart = {"beta", "gamma", "eta", "opening", "sharpening", "follow", "shared_cost", "cross_weight"}
+    apart |= {"product_weight", "unused_below", "told_above"}
+    assert set(PAPER) == set(expected) | apart
 
 
 def test_paper_network() -> None:
