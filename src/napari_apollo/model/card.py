@@ -72,6 +72,27 @@ class Verdict(BaseModel):
         return [*lines, *(f"Warning: {warning}" for warning in self.warnings)]
 
 
+class TableCard(BaseModel):
+    """What the columns of a table modality are, and how its values became what networks take.
+
+    Attributes
+    ----------
+    features
+        Names, in the order of the networks.
+    preparation
+        See ``tables.preparing``.
+    centre, scale
+        Of the preparation ``standardise``: what is subtracted from each feature, and all are divided by.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    features: tuple[str, ...]
+    preparation: str = "none"
+    centre: tuple[float, ...] = ()
+    scale: float = 1.0
+
+
 class ModelCard(BaseModel):
     """Everything that makes a model usable on other cells, and its numbers readable.
 
@@ -83,6 +104,8 @@ class ModelCard(BaseModel):
         Modalities, vocabulary, sizes, output activations.
     panels
         The panels it learnt from.
+    tables
+        By name, what is known of the modalities that are tables.
     normalisation
         How acquired intensities became values in [0, 1]: the normalisation of the training store
         as plain JSON.
@@ -119,6 +142,7 @@ class ModelCard(BaseModel):
     schema_version: int = SCHEMA_VERSION
     architecture: Architecture
     panels: tuple[Panel, ...] = ()
+    tables: dict[str, TableCard] = {}
     normalisation: dict[str, Any] = {}
     pixel_size_um: float | None = Field(default=None, gt=0)
     objective: str = ""

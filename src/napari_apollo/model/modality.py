@@ -7,7 +7,7 @@ counts. Every modality has an encoder and decoders of its own; all of them meet 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from napari_apollo.errors import ConfigError
 
@@ -17,8 +17,19 @@ CHROMATIN = "chromatin"
 PROTEIN = "protein"
 """Name of the modality that is conditional on the stain: the image of one protein."""
 
-Activation = Literal["sigmoid", "linear"]
+Activation = Literal["sigmoid", "linear", "composition"]
 TableBlocks = Literal["plain", "paper"]
+LossName = Literal["bce", "mse", "mae", "nb", "poisson", "bernoulli", "gaussian"]
+LOSSES: tuple[str, ...] = get_args(LossName)
+
+LIKELIHOODS = ("nb", "poisson", "bernoulli", "gaussian")
+"""Losses in nats."""
+
+COUNTED = ("nb", "poisson")
+"""Losses of counts: networks see, and give, logarithms of parts of a library."""
+
+WITH_SPREAD = ("nb", "gaussian")
+"""Losses with a number for each feature that says how far values scatter."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +50,14 @@ class Modality:
         Length of the vector of a table; 0 for images.
     activation
         What turns the last layer into values: the decoders give logits or plain numbers, and this
-        says which, so that nobody applies a sigmoid twice or never.
+        says which, so that nobody applies a sigmoid twice or never. ``composition`` are parts of a sum.
+    loss
+        Of a table, how its values are compared (``model.likelihoods``); where it is empty, as the objective
+        says.
+    positive_weight
+        Of the loss ``bce``.
+    weight
+        What the loss of this modality is multiplied by.
     """
 
     name: str
@@ -48,6 +66,9 @@ class Modality:
     conditional: bool = False
     features: int = 0
     activation: Activation = "sigmoid"
+    loss: str = ""
+    positive_weight: float = 1.0
+    weight: float = 1.0
 
 
 @dataclass(frozen=True)

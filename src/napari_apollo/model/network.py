@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from napari_apollo.errors import ConfigError
+from napari_apollo.model import likelihoods
 from napari_apollo.model.images import ImageDecoder, ImageEncoder, StainEmbedding
-from napari_apollo.model.modality import Architecture, Modality
+from napari_apollo.model.modality import WITH_SPREAD, Architecture, Modality
 from napari_apollo.model.tables import TableDecoder, TableEncoder
 
 LOG_VARIANCE = (-10.0, 4.0)
@@ -89,6 +90,13 @@ class Network(nn.Module):
                 self.decoders[modality.name] = _decoder(architecture, modality, length)
             if architecture.shared_decoders or not modality.specific:
                 self.shared_decoders[modality.name] = _decoder(architecture, modality, architecture.shared)
+        self.spreads = nn.ModuleDict(
+            {
+                modality.name: likelihoods.Spread(modality.features)
+                for modality in architecture.modalities
+                if modality.loss in WITH_SPREAD
+            }
+        )
         if architecture.normal_codes:
             self.register_buffer("kept_shared", torch.ones(architecture.shared))
             for modality in architecture.modalities:
@@ -130,9 +138,17 @@ class Network(nn.Module):
         """1 for every dimension of the shared, or of a modality's own latent, that is in use, else 0."""
         return self.get_buffer(f"kept_{name}")
 
+    def spread(self, modality: str) -> likelihoods.Spread | None:
+        """How far values of a modality scatter, where its loss has such numbers."""
+        if modality not in self.spreads:
+            return None
+        found = self.spreads[modality]
+        assert isinstance(found, likelihoods.Spread)
+        return found
+
     def encode(self, modality: str, values: Tensor, stain: Tensor | None) -> Code:
         """Latents of measured values (n, ...) of one modality; ``stain`` (n,) int64."""
-        shared, specific = self.encoders[modality](values, stain)
+        shared, specific = self.encoders[modality](self.comparable(modality, values), stain)
         if not self.architecture.normal_codes:
             return Code(shared, specific)
         mean, log_variance = self._normal(shared, self.kept())
@@ -177,13 +193,20 @@ class Network(nn.Module):
         return self.decoders[modality](torch.cat([shared, specific], dim=1), condition)
 
     def activate(self, modality: str, values: Tensor) -> Tensor:
-        """What a decoder gave, as values of the modality."""
-        activation = self.architecture.modality(modality).activation
-        return torch.sigmoid(values) if activation == "sigmoid" else values
+        """What a decoder gave, as values of the modality; of counts, as ``comparable`` gives them."""
+        own = self.architecture.modality(modality)
+        if own.activation == "composition":
+            return likelihoods.shown(own.loss, values)
+        return torch.sigmoid(values) if own.activation == "sigmoid" else values
+
+    def comparable(self, modality: str, values: Tensor) -> Tensor:
+        """Measured values in the units of ``activate``: counts as logarithms of parts of their library."""
+        composed = self.architecture.modality(modality).activation == "composition"
+        return likelihoods.shown_counts(values) if composed else values
 
     def decoding_modules(self) -> list[nn.Module]:
         """Everything that makes values from latents, without the stain embedding."""
-        return [*self.decoders.values(), *self.shared_decoders.values()]
+        return [*self.decoders.values(), *self.shared_decoders.values(), *self.spreads.values()]
 
     def _condition(self, modality: str, stain: Tensor | None) -> Tensor | None:
         if not self.architecture.modality(modality).conditional:

@@ -13,11 +13,12 @@ from torch import Tensor, nn
 
 from napari_apollo.model.images import StainEmbedding
 from napari_apollo.model.modality import Architecture, Modality, TableBlocks
+from napari_apollo.model.precision import Mixed
 
 DROPOUT = 0.01
 
 
-class TableEncoder(nn.Module):
+class TableEncoder(Mixed):
     """From a vector of features to the shared and the specific latent.
 
     ``depth - 1`` hidden layers are common to both; each latent then has a branch of its own: in the
@@ -41,11 +42,14 @@ class TableEncoder(nn.Module):
         if self.embedding is not None:
             assert stain is not None
             values = torch.cat([values, self.embedding(stain)], dim=1)
-        hidden = self.trunk(values)
-        return self.to_shared(hidden), self.to_specific(hidden) if self.to_specific is not None else None
+        with self.mixed(values.device):
+            hidden = self.trunk(values)
+            shared = self.to_shared(hidden)
+            own = self.to_specific(hidden) if self.to_specific is not None else None
+        return shared.float(), None if own is None else own.float()
 
 
-class TableDecoder(nn.Module):
+class TableDecoder(Mixed):
     """From a latent to a vector of features, before the activation.
 
     Parameters
@@ -69,8 +73,9 @@ class TableDecoder(nn.Module):
         """Vectors (n, feature) from a latent (n, l) and the stain's embedding (n, e), if any."""
         if condition is not None:
             latent = torch.cat([latent, condition], dim=1)
-        values: Tensor = self.to_values(self.trunk(latent))
-        return values
+        with self.mixed(latent.device):
+            values: Tensor = self.to_values(self.trunk(latent))
+        return values.float()
 
 
 def _trunk(kind: TableBlocks, inputs: int, hidden: int, depth: int) -> nn.Sequential:

@@ -54,11 +54,14 @@ class Batch:
         By modality; a modality that none of the cells has is absent.
     positions
         By modality, what ``View.cell`` holds, on the processor.
+    nuisance
+        (b, k) float32, 1 for the kind of nuisance of each cell, else 0; None where none is declared.
     """
 
     cells: Tensor
     views: dict[str, View]
     positions: dict[str, np.ndarray] = field(default_factory=dict)
+    nuisance: Tensor | None = None
 
     def pairs(self, first: str, second: str) -> tuple[Tensor, Tensor]:
         """Values of two modalities that belong to one cell: all combinations, as positions in the views.
@@ -124,6 +127,12 @@ class Crops:
         )
 
     @property
+    def nbytes(self) -> int:
+        """Bytes of all crops."""
+        one = self._read(np.zeros(1, np.int64)) if len(self) else np.zeros((1, 0))
+        return len(self) * self.dtype.itemsize * int(np.prod(one.shape[1:]))
+
+    @property
     def resident(self) -> bool:
         """Whether all crops lie on the device."""
         return self._resident is not None
@@ -170,6 +179,11 @@ class Vectors:
         self._resident = self._values.to(device)
 
     @property
+    def nbytes(self) -> int:
+        """Bytes of all vectors."""
+        return self._values.numel() * self._values.element_size()
+
+    @property
     def resident(self) -> bool:
         """Whether all vectors lie on the device."""
         return self._resident is not None
@@ -196,6 +210,8 @@ class Values(Protocol):
 
     def __len__(self) -> int: ...
     def to_device(self, device: torch.device) -> None: ...
+    @property
+    def nbytes(self) -> int: ...
     @property
     def resident(self) -> bool: ...
     def fetch(self, rows: np.ndarray) -> tuple[Tensor, ...]: ...
@@ -249,11 +265,19 @@ class CellData:
         By name of the modality.
     device
         Where batches are wanted.
+    nuisance
+        (cell,) int64, a kind from 0, of what the shared latent is not to tell; None where nothing is
+        declared.
     """
 
-    def __init__(self, observed: Mapping[str, Observed], device: torch.device) -> None:
+    def __init__(
+        self, observed: Mapping[str, Observed], device: torch.device, nuisance: np.ndarray | None = None
+    ) -> None:
         self.observed = dict(observed)
         self.device = device
+        self._nuisance = None
+        if nuisance is not None:
+            self._nuisance = np.eye(int(nuisance.max(initial=0)) + 1, dtype=np.float32)[nuisance]
 
     @property
     def n_cells(self) -> int:
@@ -267,10 +291,7 @@ class CellData:
     @property
     def nbytes(self) -> int:
         """Bytes of all crops, were they on the device."""
-        return sum(
-            len(own.crops) * own.crops.dtype.itemsize * int(np.prod(self.crop_shape(name)))
-            for name, own in self.observed.items()
-        )
+        return sum(own.crops.nbytes for own in self.observed.values())
 
     def crop_shape(self, modality: str) -> tuple[int, ...]:
         """Shape of one crop, or of one vector."""
@@ -303,7 +324,7 @@ class CellData:
             row = self._tensor(rows)
             stain = self._tensor(self.observed[name].stain[rows])
             views[name] = View(self.observed[name].crops.take(row), stain, self._tensor(position), row)
-        return Batch(self._tensor(cells), views, _positions(selection))
+        return Batch(self._tensor(cells), views, _positions(selection), self._kinds(cells))
 
     def _streamed(self, plan: Sequence[np.ndarray]) -> Iterator[Batch]:
         def read(cells: np.ndarray) -> tuple[np.ndarray, dict]:
@@ -319,7 +340,12 @@ class CellData:
                 values = own.finish(*(part.to(self.device, non_blocking=True) for part in fetched))
                 stain = self._tensor(self.observed[name].stain[rows])
                 views[name] = View(values, stain, self._tensor(position), self._tensor(rows))
-            yield Batch(self._tensor(cells), views, _positions(parts))
+            yield Batch(self._tensor(cells), views, _positions(parts), self._kinds(cells))
+
+    def _kinds(self, cells: np.ndarray) -> Tensor | None:
+        if self._nuisance is None:
+            return None
+        return torch.from_numpy(self._nuisance[cells]).to(self.device, non_blocking=True)
 
     def _pinned(self, parts: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         """In memory that a GPU fetches from by itself, while the loop goes on."""

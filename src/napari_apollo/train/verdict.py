@@ -49,7 +49,8 @@ def judge(network: Network, cells: CellData) -> Verdict:
             predicted = _predicted(network, batch, name, shared)
             for stain in view.stain.unique().tolist():
                 chosen = view.stain == stain
-                parts = (view.values[chosen], rebuilt[chosen], *(made[chosen] for made in predicted))
+                truth = network.comparable(name, view.values[chosen])
+                parts = (truth, rebuilt[chosen], *(made[chosen] for made in predicted))
                 label = _label(network, name, stain)
                 sums.setdefault(label, _Sums()).add(*parts)
         for name, block in _blocks(network, batch, shared, own, joint).items():

@@ -37,6 +37,7 @@ from napari_apollo.train.objectives.normals import (
     sample,
     split,
 )
+from napari_apollo.train.objectives.nuisance import told_nuisance
 from napari_apollo.train.objectives.posteriors import Posteriors, joint_code
 
 OPENING = (0.0, 0.25)
@@ -237,7 +238,7 @@ class AgreementStage:
             beta * cost,
             beta * own.gamma * opening * apart,
             beta * encoding,
-            eta * depends,
+            eta * depends + told_nuisance(own, batch, mean, codes),
         ]
 
     def _open(self, table: Tensor, name: str) -> tuple[Tensor, Tensor]:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from napari_apollo.errors import ConfigError
+from napari_apollo.model.likelihoods import table_loss
 from napari_apollo.model.network import Network
 from napari_apollo.train.data import Batch, CellData
 
@@ -140,12 +141,19 @@ def reconstruction_loss(
     target
         (n, ...) values; in [0, 1] for ``bce``.
     kind
-        ``"bce"``: binary cross entropy of logits with soft targets; ``"mse"``; ``"mae"``.
+        ``"bce"``: binary cross entropy of logits with soft targets; ``"mse"``; ``"mae"``. A
+        modality that has a loss of its own takes that.
     """
+    own = network.architecture.modality(modality)
+    if own.loss and own.loss not in ("mse", "mae"):
+        spread, positive = network.spread(modality), own.positive_weight
+        return own.weight * table_loss(own.loss, decoded, target, spread=spread, positive_weight=positive)
+    kind = own.loss or kind
     if kind == "bce":
         return functional.binary_cross_entropy_with_logits(decoded, target)
     values = network.activate(modality, decoded)
-    return functional.mse_loss(values, target) if kind == "mse" else functional.l1_loss(values, target)
+    distance = functional.mse_loss(values, target) if kind == "mse" else functional.l1_loss(values, target)
+    return own.weight * distance if own.weight != 1 else distance
 
 
 def adam(parameters: list[nn.Parameter], rate: float) -> torch.optim.Adam:

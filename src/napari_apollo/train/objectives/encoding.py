@@ -14,6 +14,7 @@ from napari_apollo.train.data import Batch, View
 from napari_apollo.train.objectives.base import adam, adam_tensors, descend, load_adam, prefixed, under
 from napari_apollo.train.objectives.inference import batch_gap, decoded_losses, validation_losses
 from napari_apollo.train.objectives.normals import divergence, split
+from napari_apollo.train.objectives.nuisance import told_nuisance
 from napari_apollo.train.objectives.posteriors import Posteriors
 
 if TYPE_CHECKING:
@@ -80,8 +81,9 @@ class EncodingStage:
         regressions = dict.fromkeys(self._network.encoders, nothing)
         decoded = dict.fromkeys(self._network.encoders, nothing)
         gaps = dict.fromkeys(self._network.encoders, nothing)
+        codes = {}
         for name, view in batch.views.items():
-            code = self._network.encode(name, view.values, view.stain)
+            codes[name] = code = self._network.encode(name, view.values, view.stain)
             weight = kept.index_select(0, view.cell).to(code.shared.dtype)
             loss, gaps[name] = self._regression(name, batch, view, code, weight)
             regressions[name] = settings.beta * settings.regression_weight * loss
@@ -89,7 +91,7 @@ class EncodingStage:
                 parts = self._decoded(batch, name, code)
                 decoded[name] = settings.reconstruction_weight * torch.stack(parts).sum()
         terms = [*regressions.values(), *(decoded.values() if self._reconstructs else ())]
-        total = torch.stack(terms).sum()
+        total = torch.stack(terms).sum() + told_nuisance(settings, batch, None, codes)
         descend(self._optimiser, total, self._rates, rate_scale)
         return torch.stack([total, *terms, *gaps.values()]).detach()
 

@@ -31,6 +31,7 @@ from napari_apollo.train.objectives.base import (
     under,
 )
 from napari_apollo.train.objectives.inference import batch_gap, decoded_losses, validation_losses
+from napari_apollo.train.objectives.nuisance import told_nuisance
 
 
 class TwoStepSettings(ObjectiveSettings, Protocol):
@@ -165,7 +166,8 @@ class LatentStage:
             alone.append(self._reconstruction(name, decoded, view))
         blocks = [shared, *specific.values()]
         norms = torch.stack([block.norm(dim=1).mean() / block.shape[1] for block in blocks])
-        return [*full, *alone, self._settings.penalty * norms.sum()]
+        penalty = self._settings.penalty * norms.sum() + told_nuisance(self._settings, batch, shared, {})
+        return [*full, *alone, penalty]
 
     def _reconstruction(self, name: str, decoded: Tensor, view: View) -> Tensor:
         return reconstruction_loss(self._network, name, decoded, view.values, self._settings.loss)

@@ -1,0 +1,87 @@
+"""Which row of which table is which cell: by name, never by position."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from napari_apollo.errors import DataError
+from napari_apollo.tables.reading import Table
+
+LEAST_COMMON = 32
+"""Fewer cells than this with two modalities or more cannot tell what is shared."""
+
+
+@dataclass(frozen=True)
+class Matched:
+    """Cells of several tables.
+
+    Attributes
+    ----------
+    cells
+        (cell,) names: in the order of the first table, then those that only later ones have.
+    rows
+        By modality (cell,) int64: row in its table, -1 where the cell lacks it.
+    obs
+        What the tables say of the cells; where several say something, the first that has the cell.
+    """
+
+    cells: np.ndarray
+    rows: dict[str, np.ndarray]
+    obs: pd.DataFrame
+
+    @property
+    def complete(self) -> np.ndarray:
+        """(cell,) bool: cells that have every modality."""
+        complete: np.ndarray = np.all([rows >= 0 for rows in self.rows.values()], axis=0)
+        return complete
+
+    def only(self, chosen: np.ndarray) -> Matched:
+        """The cells chosen (cell,) bool."""
+        rows = {name: own[chosen] for name, own in self.rows.items()}
+        return Matched(self.cells[chosen], rows, self.obs[chosen])
+
+    def in_words(self) -> str:
+        """How many cells have what."""
+        counts = ", ".join(f"{int((rows >= 0).sum())} {name}" for name, rows in self.rows.items())
+        return f"{len(self.cells)} cells ({counts}; {int(self.complete.sum())} have all)"
+
+
+def match_cells(tables: Mapping[str, Table]) -> Matched:
+    """Match the cells of tables by their names.
+
+    Raises
+    ------
+    DataError
+        When fewer than ``LEAST_COMMON`` cells have two modalities or more; examples of names are shown.
+    """
+    index = pd.Index([], dtype=object)
+    for table in tables.values():
+        own = pd.Index(table.cells, dtype=object)
+        index = index.append(own[~own.isin(index)])
+    rows = {
+        name: pd.Index(table.cells, dtype=object).get_indexer(index).astype(np.int64)
+        for name, table in tables.items()
+    }
+    obs = pd.DataFrame(index=index)
+    for table in tables.values():
+        for column in table.obs.columns:
+            told = table.obs[column].astype(object).reindex(index)
+            obs[str(column)] = (
+                told if str(column) not in obs else obs[str(column)].where(obs[str(column)].notna(), told)
+            )
+    matched = Matched(np.asarray(index, object), rows, obs)
+    if len(tables) > 1:
+        common = int((np.sum([own >= 0 for own in rows.values()], axis=0) > 1).sum())
+        if common < LEAST_COMMON:
+            shown = "; ".join(
+                f"{name}: {', '.join(map(str, table.cells[:2]))}" for name, table in tables.items()
+            )
+            raise DataError(
+                f"Only {common} cells are in more than one table; {LEAST_COMMON} are needed. Cells are "
+                f"matched by name; the first names are {shown}."
+            )
+    return matched

@@ -1,0 +1,244 @@
+"""Filters and transformations of tables, by name; zeros stay zeros, so that sparse tables stay sparse."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Literal, get_args
+
+import numpy as np
+from scipy import sparse
+
+from napari_apollo.errors import ConfigError, DataError
+from napari_apollo.tables.reading import Table, Values
+
+PreparationName = Literal["none", "paper", "binarise", "log-normalise", "clr", "standardise"]
+PREPARATIONS: tuple[str, ...] = get_args(PreparationName)
+
+TARGET = 1e4
+"""Counts per cell that ``log-normalise`` scales to."""
+
+_ROWS = 4096
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Values of one modality as networks take them: ``(values - centre) / scale``.
+
+    Attributes
+    ----------
+    values
+        (cell, feature) float32, CSR or array.
+    centre
+        (feature,) float32; None for 0, so that sparse values need not become dense before they are used.
+    scale
+        One number for all features.
+    """
+
+    values: Values
+    centre: np.ndarray | None = None
+    scale: float = 1.0
+
+    def dense(self, rows: np.ndarray) -> np.ndarray:
+        """Values (n, feature) float32 of rows, as networks take them."""
+        values = self.values[rows]
+        values = values.toarray() if sparse.issparse(values) else np.asarray(values)
+        if self.centre is not None:
+            values = values - self.centre
+        return np.asarray(values / self.scale if self.scale != 1 else values, np.float32)
+
+
+def prepare(
+    table: Table,
+    name: str,
+    *,
+    centre: np.ndarray | None = None,
+    scale: float = 1.0,
+    learnt: np.ndarray | None = None,
+) -> Prepared:
+    """Transform a table.
+
+    ``none``: as it is. ``paper``: log(x + 1/2), then each cell from its least to its largest value onto 0 to
+    1 (the reference's, for RNA, ATAC and protein counts). ``binarise``: 1 where there is anything.
+    ``log-normalise``: log(1 + 10,000 x / sum of the cell). ``clr``: log(1 + x / g), g the geometric mean of 1
+    + x over the cell's features (centred log ratio as for surface proteins, Stoeckius et al. 2017).
+    ``standardise``: each feature minus its mean, all divided by one number, so that features have variance 1
+    on average; both from the ``learnt`` rows.
+
+    Parameters
+    ----------
+    table
+        Values, checked.
+    name
+        One of ``PREPARATIONS``.
+    centre, scale
+        Of ``standardise``, where they are known already: for cells that were not learnt from.
+    learnt
+        Rows (n,) that ``standardise`` takes means and spread from; all where not given.
+
+    Raises
+    ------
+    ConfigError
+        When no preparation has that name.
+    """
+    if name not in PREPARATIONS:
+        raise ConfigError(f"prepare = {name!r}: {', '.join(PREPARATIONS)} would do.")
+    if name == "standardise":
+        if centre is None:
+            centre, scale = _moments(table.values if learnt is None else table.values[learnt])
+        return Prepared(table.values, centre, scale)
+    if name == "none":
+        return Prepared(table.values)
+    return Prepared(_TRANSFORMS[name](table.values))
+
+
+def filter_tables(
+    tables: Mapping[str, Table], *, least_cells: int = 0, least_features: int = 0, rounds: int = 2
+) -> dict[str, Table]:
+    """Drop features that few cells have and cells that have few features, again and again.
+
+    Parameters
+    ----------
+    tables
+        By modality.
+    least_cells
+        Cells that a feature must be more than 0 in.
+    least_features
+        Features that must be more than 0 in a cell, in every modality that it has; else it goes from all.
+    rounds
+        How often both are done; the reference does it twice.
+
+    Raises
+    ------
+    DataError
+        When nothing is left of a table.
+    """
+    kept = dict(tables)
+    for _ in range(rounds if least_cells or least_features else 0):
+        kept = {name: _columns(table, _present(table, 0) >= least_cells) for name, table in kept.items()}
+        low = {
+            str(cell) for table in kept.values() for cell in table.cells[_present(table, 1) < least_features]
+        }
+        kept = {
+            name: _rows(table, ~np.isin(table.cells.astype(str), list(low))) for name, table in kept.items()
+        }
+        for table in kept.values():
+            if not min(table.shape):
+                raise DataError(
+                    f"Nothing is left of {table.origin}: no feature is in {least_cells} cells, or no cell "
+                    f"has {least_features} features. Lower least_cells or least_features."
+                )
+    return kept
+
+
+def _present(table: Table, axis: int) -> np.ndarray:
+    if sparse.issparse(table.values):
+        return np.asarray((table.values > 0).sum(axis=axis)).ravel()
+    counts: np.ndarray = np.count_nonzero(table.values > 0, axis=axis)
+    return counts
+
+
+def _columns(table: Table, chosen: np.ndarray) -> Table:
+    if chosen.all():
+        return table
+    values = table.values[:, np.flatnonzero(chosen)]
+    return replace(table, values=values, features=table.features[chosen])
+
+
+def _rows(table: Table, chosen: np.ndarray) -> Table:
+    if chosen.all():
+        return table
+    values = table.values[np.flatnonzero(chosen)]
+    return replace(table, values=values, cells=table.cells[chosen], obs=table.obs[chosen])
+
+
+def select_features(table: Table, features: np.ndarray) -> Table:
+    """The table with exactly these features in this order, found by name.
+
+    Raises
+    ------
+    DataError
+        When some are not there; they are named.
+    """
+    import pandas as pd
+
+    position = pd.Index(table.features).get_indexer(features)
+    if (position < 0).any():
+        lacking = features[position < 0]
+        raise DataError(
+            f"{table.origin} lacks {len(lacking)} of {len(features)} features that the model knows: "
+            f"{', '.join(map(str, lacking[:5]))}{', ...' if len(lacking) > 5 else ''}."
+        )
+    return replace(table, values=table.values[:, position], features=np.asarray(features, object))
+
+
+def _moments(values: Values) -> tuple[np.ndarray, float]:
+    if sparse.issparse(values):
+        mean = np.asarray(values.mean(axis=0), np.float64).ravel()
+        square = np.asarray(values.multiply(values).mean(axis=0), np.float64).ravel()
+        variance = float((square - mean**2).mean())
+    else:
+        mean = values.mean(axis=0, dtype=np.float64)
+        variance = float(values.var(axis=0, dtype=np.float64).mean())
+    return mean.astype(np.float32), float(np.sqrt(variance)) if variance > 0 else 1.0
+
+
+def _by_cell(values: Values, change: Callable[[np.ndarray, np.ndarray, int], np.ndarray]) -> Values:
+    """Change values cell by cell: ``change`` takes values, and the cell of each from 0, and how many."""
+    if sparse.issparse(values):
+        cell = np.repeat(np.arange(values.shape[0]), np.diff(values.indptr))
+        data = change(values.data.astype(np.float64), cell, values.shape[0]).astype(np.float32)
+        return sparse.csr_matrix((data, values.indices, values.indptr), shape=values.shape)
+    out = np.empty_like(values, np.float32)
+    for start in range(0, len(values), _ROWS):
+        part = values[start : start + _ROWS].astype(np.float64)
+        cell = np.repeat(np.arange(len(part)), part.shape[1])
+        out[start : start + _ROWS] = change(part.ravel(), cell, len(part)).reshape(part.shape)
+    return out
+
+
+def _binarise(values: Values) -> Values:
+    return _by_cell(values, lambda own, cell, n: (own > 0).astype(np.float64))
+
+
+def _log_normalise(values: Values) -> Values:
+    def change(own: np.ndarray, cell: np.ndarray, n: int) -> np.ndarray:
+        total = np.bincount(cell, own, n)
+        return np.log1p(own * (TARGET / np.where(total > 0, total, 1))[cell])
+
+    return _by_cell(values, change)
+
+
+def _clr(values: Values) -> Values:
+    features = values.shape[1]
+
+    def change(own: np.ndarray, cell: np.ndarray, n: int) -> np.ndarray:
+        centre = np.exp(np.bincount(cell, np.log1p(own), n) / features)
+        return np.log1p(own / centre[cell])
+
+    return _by_cell(values, change)
+
+
+def _paper(values: Values) -> Values:
+    features = values.shape[1]
+
+    def change(own: np.ndarray, cell: np.ndarray, n: int) -> np.ndarray:
+        logs = np.log(own + 0.5)
+        stored = np.bincount(cell, minlength=n)
+        # A cell with any zero, stored or not, has log(1/2) as its least value.
+        low = np.where(stored < features, np.log(0.5), np.inf)
+        high = np.where(stored < features, np.log(0.5), -np.inf)
+        np.minimum.at(low, cell, logs)
+        np.maximum.at(high, cell, logs)
+        span = np.where(high > low, high - low, 1.0)
+        return (logs - low[cell]) / span[cell]
+
+    return _by_cell(values, change)
+
+
+_TRANSFORMS: dict[str, Callable[[Values], Values]] = {
+    "binarise": _binarise,
+    "log-normalise": _log_normalise,
+    "clr": _clr,
+    "paper": _paper,
+}

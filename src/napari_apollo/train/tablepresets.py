@@ -1,0 +1,91 @@
+"""Sets of settings for tables of cells; plain values, so that nothing but Python is needed to read them.
+
+``paper`` is the reference's model of paired RNA and ATAC (SHARE-seq: sections 1.1, 2.2, 3, 4 and 10 of the
+facts on it). ``agreement`` is ours: likelihoods that suit the data, prices in nats, networks without norms.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+_PAPER: dict[str, Any] = {
+    "objective": "two-step",
+    "loss": ("bce",),
+    "prepare": ("paper",),
+    "positive_weight": "sum",
+    "least_cells": 300,
+    "least_features": 300,
+    "test_fraction": 0.10,
+    "validation_fraction": 0.05,
+    "shared": 50,
+    "specific": 20,
+    "hidden": 1024,
+    "depth": 3,
+    "table_blocks": "paper",
+    "shared_decoders": True,
+    "noise": 1.0,
+    "penalty": 0.001,
+    "decoder_rate": 1e-4,
+    "latent_rate": 1e-3,
+    "encoder_rate": 1e-4,
+    "schedule": "constant",
+    "batch_size": 512,
+    "latent_epochs": 5000,
+    "encoder_epochs": 10000,
+    "latent_patience": 0,
+    "encoder_patience": 0,
+    "fixed_order": True,
+    "dense_latents": True,
+    "regression_weight": 1.0,
+    "reconstruction_weight": 0.0,
+    "tune_decoders": False,
+    "beta": 1.0,
+    "gamma": 1.0,
+    "eta": 0.0,
+    "opening": 1.0,
+    "sharpening": 1.0,
+    "follow": 0.0,
+    "shared_cost": 0.1,
+    "cross_weight": 1.0,
+    "product_weight": 1.0,
+    "unused_below": 0.0,
+    "told_above": 1.0,
+}
+
+_AGREEMENT: dict[str, Any] = {
+    **_PAPER,
+    "objective": "agreement",
+    "loss": ("auto",),
+    "prepare": ("auto",),
+    "positive_weight": "none",
+    "least_cells": 0,
+    "least_features": 0,
+    "test_fraction": 0.15,
+    "validation_fraction": 0.15,
+    "shared": 10,
+    "specific": 6,
+    "hidden": 128,
+    "table_blocks": "plain",
+    "noise": 0.1,
+    "decoder_rate": 2e-3,
+    "latent_rate": 5e-2,
+    "encoder_rate": 2e-3,
+    "schedule": "cosine",
+    "batch_size": 128,
+    "latent_epochs": 100,
+    "encoder_epochs": 30,
+    "encoder_patience": 10,
+    "fixed_order": False,
+    "dense_latents": False,
+    "regression_weight": 1.0,
+    "reconstruction_weight": 1.0,
+    "tune_decoders": True,
+    "gamma": 3.0,
+    "eta": 15.0,
+    "opening": 3.0,
+    "sharpening": 1.0,
+    "unused_below": 0.25,
+    "told_above": 0.9,
+}
+
+TABLE_PRESETS: dict[str, dict[str, Any]] = {"agreement": _AGREEMENT, "paper": _PAPER}
