@@ -69,29 +69,30 @@ class Placement:
     """
 
     def __init__(self, obs: pd.DataFrame, image: str, crop_size: int) -> None:
-        images = obs["image"].astype(str)
-        of_field = (obs["field"].astype(str) == image).to_numpy()
-        name = str(images[of_field].iloc[0]) if of_field.any() else image
+        image_of, images = _names(obs["image"])
+        field_of, fields = _names(obs["field"])
+        name = images[image_of[np.argmax(field_of == fields.index(image))]] if image in fields else image
         self.image = name
-        positions = np.flatnonzero((images == name).to_numpy())
-        if not len(positions):
-            known = ", ".join(sorted(images.unique())[:8]) or "none"
+        if name not in images:
+            known = ", ".join(sorted(images)[:8]) or "none"
             raise DataError(f"No cell of the store lies in image {image!r}; its images are {known}.")
-        cells = obs.iloc[positions]
-        order = np.argsort(cells["centre_y"].to_numpy(), kind="stable")
-        self.positions = positions[order]
-        cells = cells.iloc[order]
-        codes, names = pd.factorize(cells["panel"].astype(str))
-        self.panels = tuple(str(name) for name in names)
-        self.panel = codes.astype(np.int16)
-        self.row = cells["row"].to_numpy(np.int64)
-        self.centre = cells[["centre_y", "centre_x"]].to_numpy(np.int64)
-        self.centroid = cells[["y", "x"]].to_numpy(np.float64)
-        self.scale = cells["scale"].to_numpy(np.float64)
-        labels = cells["label"].to_numpy(np.int64)
-        unique = len(np.unique(labels)) == len(labels)
+        positions = np.flatnonzero(image_of == images.index(name))
+
+        def column(name: str, dtype: Any = None) -> np.ndarray:
+            return np.asarray(obs[name].to_numpy(dtype)[self.positions])
+
+        self.positions = positions[np.argsort(obs["centre_y"].to_numpy()[positions], kind="stable")]
+        panel_of, panels = _names(obs["panel"].iloc[self.positions])
+        self.panels = tuple(panels)
+        self.panel = panel_of.astype(np.int16)
+        self.row = column("row", np.int64)
+        self.centre = np.column_stack([column("centre_y", np.int64), column("centre_x", np.int64)])
+        self.centroid = np.column_stack([column("y", np.float64), column("x", np.float64)])
+        self.scale = column("scale", np.float64)
+        labels = column("label", np.int64)
+        unique = pd.Index(labels).is_unique
         self.ids = (labels if unique else self.positions + 1).astype(np.int32)
-        self.fields = tuple(dict.fromkeys(cells["field"].astype(str)))
+        self.fields = tuple(fields[code] for code in pd.unique(field_of[self.positions]))
         # A crop pixel reaches half a crop pixel to each side of its centre.
         self._reach = int(np.ceil((crop_size // 2 + 0.5) * self.scale.max())) + 1
 
@@ -112,3 +113,9 @@ class Placement:
         x = self.centre[first:last, 1]
         hit = first + np.flatnonzero((x >= x0 - self._reach) & (x < x1 + self._reach))
         return hit[np.argsort(self.positions[hit], kind="stable")]
+
+
+def _names(texts: pd.Series[Any]) -> tuple[np.ndarray, list[str]]:
+    """Texts as numbers (n,), and the texts in the order in which they first appear."""
+    codes, names = pd.factorize(texts)
+    return codes, [str(name) for name in names]

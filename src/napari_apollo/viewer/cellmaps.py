@@ -10,7 +10,7 @@ Nothing here needs a window.
 from __future__ import annotations
 
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import dask.array as da
@@ -186,10 +186,8 @@ def show_column(viewer: Any, cells: CellLayer, column: Column, colormap: str = "
         contrast_limits=(low, high),
         name=column.name,
     )
-    layer = spec.add(viewer)
-    layer.colormap = colours
-    layer.blending = "translucent"
-    layer.opacity = 0.75
+    look = {"colormap": colours, "blending": "translucent", "opacity": 0.75}
+    layer = replace(spec, kwargs={**spec.kwargs, **look}).add(viewer)
     viewer.layers.move(viewer.layers.index(layer), viewer.layers.index(cells.layer))
     viewer.layers.selection = kept or {layer}
     return layer
@@ -224,20 +222,16 @@ def show_selected(viewer: Any, cells: CellLayer, chosen: NDArray[np.int64]) -> L
         return layer
     if not len(here):
         return None
-    from napari.utils.colormaps import CyclicLabelColormap
-
     kept = set(viewer.layers.selection)
     spec = labels_layer(
         cells.only(here),
         About(SELECTED, cells.image, source=str(cells.layer.unique_id)),
         Frame.of(cells.layer),
         contour=contour,
+        colour=_YELLOW,
+        opacity=opacity,
     )
     layer = spec.add(viewer)
-    layer.colormap = CyclicLabelColormap(
-        colors=[(0.0, 0.0, 0.0, 0.0), _YELLOW, _YELLOW], name="apollo selected"
-    )
-    layer.opacity = opacity
     layer.editable = False
     viewer.layers.selection = kept
     return layer

@@ -142,13 +142,17 @@ class LayerSpec:
         return layer
 
     def realised(self, most: int) -> LayerSpec:
-        """The same layer with its data computed, where they have at most ``most`` pixels in all."""
+        """The same layer with its coarse levels computed, as many as have at most ``most`` pixels in all.
+
+        What is computed is shown at once; what is not is read when it is looked at.
+        """
         levels = list(self.data) if isinstance(self.data, (list, tuple)) else [self.data]
-        if sum(int(np.prod(level.shape)) for level in levels) > most:
-            return self
-        computed = [np.asarray(level) for level in levels]
-        data = computed if isinstance(self.data, (list, tuple)) else computed[0]
-        return replace(self, data=data)
+        for place in reversed(range(len(levels))):
+            most -= int(np.prod(levels[place].shape))
+            if most < 0:
+                break
+            levels[place] = np.asarray(levels[place])
+        return replace(self, data=levels if isinstance(self.data, (list, tuple)) else levels[0])
 
     def as_tuple(self) -> tuple[Any, dict[str, Any], str]:
         """The layer as readers and sample data give it."""
@@ -197,11 +201,19 @@ def image_layer(
 
 
 def labels_layer(
-    data: Any, about: About, frame: Frame, *, contour: int = 0, visible: bool = True, name: str | None = None
+    data: Any,
+    about: About,
+    frame: Frame,
+    *,
+    contour: int = 0,
+    visible: bool = True,
+    name: str | None = None,
+    colour: tuple[float, float, float, float] = _GREY,
+    opacity: float = 0.3,
 ) -> LayerSpec:
     """A labels layer, (Y, X) integers or a list of their levels; arguments as of ``image_layer``.
 
-    Labels are grey, so that the stains alone have colours.
+    Labels are grey unless told otherwise, so that the stains alone have colours.
     """
     from napari.utils.colormaps import CyclicLabelColormap
 
@@ -209,8 +221,8 @@ def labels_layer(
         "name": name or about.name,
         "metadata": {KEY: about.as_metadata()},
         "visible": visible,
-        "opacity": 0.3,
-        "colormap": CyclicLabelColormap(colors=[(0.0, 0.0, 0.0, 0.0), _GREY, _GREY], name="apollo grey"),
+        "opacity": opacity,
+        "colormap": CyclicLabelColormap(colors=[(0.0, 0.0, 0.0, 0.0), colour, colour], name="apollo cells"),
         **frame.values,
     }
     return _spec("labels", data, kwargs, contour)

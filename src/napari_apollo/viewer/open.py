@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from napari.layers import Layer
 
 TILE = 1024
+OVERVIEW = TILE**2
+"""Pixels of the coarse levels that are kept in memory: they are made of the whole image, and shown first."""
+
 _ONE_LEVEL = 2048  # images up to this side are shown at one resolution
 _TERRITORY = 32  # pixels around its nuclei that a field with a panel of its own is shown for
 _WINDOW = 1024  # side of the middle part that contrast limits are taken from
@@ -93,7 +96,7 @@ def study_layers(
     if labels and opened.labels:
         about = About("nuclei", str(opened.path), panel=", ".join(study.panels), opened=manifest)
         layers.append(labels_layer(label_pyramid(opened.nuclei()), about, opened.frame, contour=1))
-    return layers
+    return [layer.realised(OVERVIEW) for layer in layers]
 
 
 def fields_of_image(study: Study, image: Path | str | None = None) -> tuple[StudyField, ...]:
@@ -181,7 +184,7 @@ class OpenImage:
         """A stain as a lazy array (Y, X), 0 around cells that were not given it."""
         having = [stain in field.panel for field in self.fields]
         source = self.images[having.index(True)]
-        plane = source.lazy()[source.field.panel.index(stain)].rechunk(TILE)
+        plane = source.lazy()[source.field.panel.index(stain)].rechunk(TILE, method="tasks")
         if all(having) or not self.labels:
             return plane
 
@@ -197,7 +200,7 @@ class OpenImage:
         merged = self.labels[0].lazy()
         for labels in self.labels[1:]:
             merged = da.maximum(merged, labels.lazy())
-        return merged.rechunk(TILE)
+        return merged.rechunk(TILE, method="tasks")
 
     def contrast_limits(self, stain: str) -> tuple[float, float]:
         """Percentiles 5 and 99.8 of the middle of the image; read at full resolution."""
