@@ -25,9 +25,10 @@ class CommonTrainConfig(OperationConfig):
     overwrite: bool = False
     """Replace a run folder that exists."""
 
-    objective: Literal["two-step", "agreement"] = small("objective")
+    objective: Literal["two-step", "agreement", "one-step"] = small("objective")
     """What is made smaller: 'two-step', the paper's, optimises latents and decoders, then trains
-    encoders; 'agreement' keeps in the shared latent only what every modality would have said."""
+    encoders; 'agreement' keeps in the shared latent only what every modality would have said;
+    'one-step', to compare with, are the paper's autoencoders without optimised latents."""
 
     device: str = "auto"
     """Where to compute: auto, cpu, cuda or mps (Apple). Auto takes a GPU where there is one."""
@@ -74,7 +75,7 @@ class CommonTrainConfig(OperationConfig):
     """Most epochs of step 1."""
 
     encoder_epochs: int = small("encoder_epochs", ge=1)
-    """Most epochs of step 2."""
+    """Most epochs of step 2; of 'one-step', all there are."""
 
     latent_patience: int = small("latent_patience", ge=0)
     """Epochs without a lower training loss after which step 1 ends; 0 runs them all."""
@@ -100,7 +101,7 @@ class CommonTrainConfig(OperationConfig):
     """Step 2: let the decoders move, too; needs a reconstruction weight."""
 
     beta: float = small("beta", ge=0)
-    """Agreement: price of a nat of stored information, in units of the reconstruction loss."""
+    """Agreement, one-step: price of a nat of stored information, in units of the reconstruction loss."""
 
     gamma: float = small("gamma", ge=0)
     """Agreement: how much dearer a nat of shared information is that a modality does not confirm."""

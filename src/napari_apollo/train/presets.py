@@ -1,6 +1,7 @@
 """Sets of settings that belong together; plain values, so that nothing but Python is needed to read them.
 
-``paper`` is the reference's image model (section 1.1, 2.1, 3 and 4 of the facts on it). ``small`` and
+``paper`` is the reference's image model (section 1.1, 2.1, 3 and 4 of the facts on it), ``one-step`` its
+ablation without optimised latents (section 5). ``small`` and
 ``agreement`` are for crops of 32 to 64 pixels on a processor, by the one objective and by the other.
 """
 
@@ -91,7 +92,20 @@ AGREEMENT: dict[str, Any] = {
     "follow": 0.5,
 }
 
-PRESETS: dict[str, dict[str, Any]] = {"small": SMALL, "paper": PAPER, "agreement": AGREEMENT}
+ONE_STEP: dict[str, Any] = {
+    **PAPER,
+    "objective": "one-step",
+    "decoder_rate": 1e-5,
+    "encoder_rate": 1e-5,
+    "beta": 1e-7,
+}
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "small": SMALL,
+    "paper": PAPER,
+    "agreement": AGREEMENT,
+    "one-step": ONE_STEP,
+}
 
 _TABLES_PAPER: dict[str, Any] = {
     "hidden": 20,

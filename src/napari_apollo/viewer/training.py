@@ -25,12 +25,14 @@ PRESET_WORDS = {
     "agreement": "Agreement: for crops of 32 to 64 pixels; what is shared is what chromatin and proteins "
     "each say by themselves. Minutes on a processor.",
     "paper": "Paper: the published image model, large and slow; take a GPU.",
+    "one-step": "One-step: the published comparison without optimised latents; take a GPU.",
 }
 OBJECTIVE_WORDS = {
     "two-step": "Two-step: the published method. First the cells' own codes and the decoders are learnt, "
     "then the encoders that place new cells.",
     "agreement": "Agreement: what is shared must be what the chromatin and the proteins each say by "
     "themselves. Best at predicting stains that were not measured.",
+    "one-step": "One-step: the published comparison, autoencoders that take turns.",
 }
 ROWS = (
     "chromatin measured", "chromatin rebuilt", "protein measured", "protein rebuilt", "protein predicted",

@@ -9,12 +9,14 @@ from napari_apollo.train.objectives.base import (
     normal_codes,
     one_protein,
 )
+from napari_apollo.train.objectives.one_step import OneStep
 from napari_apollo.train.objectives.two_step import TwoStep
 
 __all__ = [
     "OBJECTIVES",
     "Agreement",
     "Objective",
+    "OneStep",
     "Stage",
     "TwoStep",
     "get_objective",
