@@ -88,7 +88,7 @@ def main() -> None:
     scores = evaluate(
         store,
         run,
-        EvaluateConfig(output=folder / "scores", features=True, neighbour=True, device="cpu"),
+        EvaluateConfig(output=folder / "scores", features=True, baselines=("neighbour",), device="cpu"),
     )
     evaluation_page(scores).write(folder / "scores" / REPORT)
     times["evaluating"] = time.process_time() - started

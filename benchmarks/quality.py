@@ -25,10 +25,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from quality_baselines import Inpainting, UNet, nearest_neighbour, train_network
+from quality_baselines import nearest_neighbour, train_network
 from quality_cells import SOURCES, Cells
 
 from napari_apollo.model import Apollo
+from napari_apollo.predict.rivals import Inpainting, UNet
 from napari_apollo.predict.scores import structural_similarity
 from napari_apollo.progress import Step
 from napari_apollo.train import TrainConfig, train

@@ -12,7 +12,7 @@ import pytest
 import tifffile
 
 from napari_apollo.cells import CellStoreWriter
-from napari_apollo.errors import ConfigError, DataError, StudyError
+from napari_apollo.errors import Cancelled, ConfigError, DataError, StudyError
 from napari_apollo.model import Apollo, HeldOut
 from napari_apollo.panels import Panel
 from napari_apollo.predict import EvaluateConfig, evaluate
@@ -257,7 +257,7 @@ def test_the_choice_of_the_training_is_made_again(made: SimpleNamespace) -> None
 
 
 def test_features_neighbours_and_pairs(made: SimpleNamespace, known: Rebuilds, tmp_path: Path) -> None:
-    config = EvaluateConfig(device="cpu", features=True, neighbour=True, parts=("train",), output=tmp_path)
+    config = EvaluateConfig(device="cpu", features=True, baselines=("neighbour",), parts=("train",), output=tmp_path)
     evaluation = evaluate(made.store, known, config)
     features = evaluation.features
     exact = features[(features["stain"] == "CD4") & (features["kind"] == "reconstructed")]
@@ -279,3 +279,18 @@ def test_features_neighbours_and_pairs(made: SimpleNamespace, known: Rebuilds, t
         "features.csv",
         "feature_intervals.csv",
     }
+
+
+def test_networks_as_baselines(made: SimpleNamespace) -> None:
+    config = EvaluateConfig(
+        device="cpu", baselines=("unet", "inpainting"), baseline_epochs=1, parts=("train",), most_cells=12
+    )
+    table = evaluate(made.store, made.model, config).table
+    predicted = table[table["kind"] == "predicted"]
+    for name in ("unet", "inpainting"):
+        assert np.isfinite(predicted[f"{name}_mae"]).all()
+        assert table.loc[table["stain"] == "DAPI", f"{name}_mae"].isna().all()
+    again = evaluate(made.store, made.model, config).table
+    pd.testing.assert_frame_equal(table, again)
+    with pytest.raises(Cancelled):
+        evaluate(made.store, made.model, config, should_stop=lambda: True)

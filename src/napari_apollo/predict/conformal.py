@@ -1,9 +1,14 @@
 """Intervals of features of predicted stains that hold what they say on donors nobody has seen.
 
 Split conformal prediction (Vovk, Gammerman and Shafer 2005) takes cells for exchangeable; cells of one donor
-are not. Here the width is set by leaving out donors: with the quantile chosen, intervals made from all other
-donors cover a left-out one at the nominal rate on average. That is exact in the limit of many donors, and
-close from about five on; it is no guarantee for one donor.
+are not. Here distances from the typical truth are those of donors left out, every donor with the same weight
+(Dunn, Wasserman and Ramdas, J. Am. Stat. Assoc. 118, 2491 (2023), "pooling CDFs"). That alone covers too
+little where donors are few and differ: the next donor may lie further off than all that were seen, and how
+far cannot be said without assumptions (Lee, Barber and Willett, "Distribution-free inference with
+hierarchical data": with K donors the interval is infinite at levels above K / (K + 1)). So what is common to
+a donor's cells is taken for normal among donors: its predictive distribution for one more donor is Student's
+t with one degree of freedom less than there are donors, and the width is the quantile of that and of the
+cells' own distances together. It is right on average over donors, and no guarantee for one.
 """
 
 from __future__ import annotations
@@ -13,6 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
+from scipy.stats import t
 
 from napari_apollo.errors import ConfigError, DataError
 from napari_apollo.predict.featurescores import FeaturePairs
@@ -23,6 +29,9 @@ Floats = NDArray[np.float64]
 _LEAST_CELLS = 30
 _CELLS_A_KNOT = 40  # cells that a knot of the centre and the scale rests on
 _MOST_KNOTS = 10
+_MOST_FOLDS = 8  # donors are left out one by one up to so many, and in as many groups where there are more
+_MOST_POINTS = 500  # quantiles that stand for the distances of more cells
+_SHIFTS = (np.arange(31) + 0.5) / 31  # probabilities at which the shift of one more donor is taken
 
 
 @dataclass(frozen=True)
@@ -48,7 +57,8 @@ class FeatureInterval:
     reach
         Half widths in units of the typical distance.
     coverage
-        (unit,) coverage of each donor (or field) when it was left out of shape and width.
+        (unit,) coverage of each donor (or field) by an interval made without it; NaN where the others are too
+        few to make one.
     units
         Names of these.
     """
@@ -99,18 +109,34 @@ def fit_interval(
         )
     if np.ptp(y) == 0:
         raise DataError("The feature is the same in all cells.")
-    left_out = np.empty(len(x))
-    for k in range(len(names)):
-        own = unit_of == k
-        left_out[own] = _distance(_shape(x[~own], y[~own]), x[own], y[own])
-    reach = _reach(left_out, unit_of, len(names), level)
-    coverage = np.array(
-        [
-            np.mean(left_out[unit_of == k] <= _reach_without(left_out, unit_of, k, len(names), level))
-            for k in range(len(names))
-        ]
-    )
-    return FeatureInterval(level, reach, coverage, tuple(names.tolist()), _shape(x, y))
+    coverage = np.full(len(names), np.nan)
+    fold_of_unit = _folds(len(names))
+    for fold in np.unique(fold_of_unit):
+        tested = fold_of_unit[unit_of] == fold
+        shape, reach = _calibrated(x[~tested], y[~tested], unit_of[~tested], level)
+        within = _distance(shape, x[tested], y[tested])
+        covered = np.abs(within) <= reach
+        for k in np.flatnonzero(fold_of_unit == fold):
+            coverage[k] = covered[unit_of[tested] == k].mean()
+    shape, reach = _calibrated(x, y, unit_of, level)
+    return FeatureInterval(level, reach, coverage, tuple(names.tolist()), shape)
+
+
+def _folds(units: int) -> NDArray[np.int64]:
+    return np.arange(units) % min(units, _MOST_FOLDS)
+
+
+def _calibrated(x: Floats, y: Floats, units: NDArray[np.int64], level: float) -> tuple[_Shape, float]:
+    """Shape from all cells, and the reach that the distances of left-out units ask for."""
+    unit_of = np.unique(units, return_inverse=True)[1]
+    count = int(unit_of.max()) + 1
+    fold_of_unit = _folds(count)
+    distance, others = np.empty(len(x)), np.empty(count)
+    for fold in np.unique(fold_of_unit):
+        out = fold_of_unit[unit_of] == fold
+        distance[out] = _distance(_shape(x[~out], y[~out]), x[out], y[out])
+        others[fold_of_unit == fold] = (fold_of_unit != fold).sum()
+    return _shape(x, y), _reach(distance, unit_of, others, level)
 
 
 def _shape(x: Floats, y: Floats) -> _Shape:
@@ -127,27 +153,40 @@ def _shape(x: Floats, y: Floats) -> _Shape:
 
 
 def _distance(shape: _Shape, x: Floats, y: Floats) -> Floats:
+    """Signed, in units of the typical distance."""
     centre, scale = shape.at(x)
-    distance: Floats = np.abs(y - centre) / scale
+    distance: Floats = (y - centre) / scale
     return distance
 
 
-def _reach(distance: Floats, unit_of: NDArray[np.int64], units: int, level: float) -> float:
-    """Quantile of left-out distances, every unit with the same weight, with room for one more unit."""
-    weight = 1 / np.bincount(unit_of, minlength=units)[unit_of]
-    order = np.argsort(distance, kind="stable")
-    below = np.cumsum(weight[order]) / units
-    cells = len(distance)
+def _reach(distance: Floats, unit_of: NDArray[np.int64], others: Floats, level: float) -> float:
+    """Distance that holds the level of the cells of one more unit.
+
+    Parameters
+    ----------
+    distance
+        (cell,) signed, from a centre that was made without the cell's unit.
+    unit_of
+        (cell,) from 0.
+    others
+        (unit,) how many units that centre was made from.
+    level
+        Share of cells to hold.
+    """
+    units, cells = len(others), len(distance)
+    weight = 1 / np.bincount(unit_of, minlength=units)
+    mean = np.bincount(unit_of, weights=distance, minlength=units) * weight
+    own = distance - mean[unit_of]
+    # The mean of a unit left out differs from the centre by its own shift and by that of the centre.
+    between = np.mean(mean**2 / (1 + 1 / others))
+    shifts = np.sqrt(between * (1 + 1 / units)) * t.ppf(_SHIFTS, units - 1)
+    order = np.argsort(own, kind="stable")
+    below = np.cumsum(weight[unit_of][order]) / units
+    points = min(cells, _MOST_POINTS)
+    at = np.searchsorted(below, (np.arange(points) + 0.5) / points - 1e-12)
+    reached = np.sort(np.abs(own[order][at.clip(max=cells - 1), None] + shifts), axis=None)
     wanted = min(1.0, level * (1 + 1 / cells))
-    return float(distance[order][min(int(np.searchsorted(below, wanted - 1e-12)), cells - 1)])
-
-
-def _reach_without(
-    distance: Floats, unit_of: NDArray[np.int64], unit: int, units: int, level: float
-) -> float:
-    rest = unit_of != unit
-    renumbered = np.unique(unit_of[rest], return_inverse=True)[1]
-    return _reach(distance[rest], renumbered, units - 1, level)
+    return float(reached[min(int(np.ceil(wanted * len(reached))), len(reached)) - 1])
 
 
 def conformal_table(pairs: FeaturePairs, *, level: float = 0.9) -> pd.DataFrame:
@@ -163,10 +202,10 @@ def conformal_table(pairs: FeaturePairs, *, level: float = 0.9) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        One row a feature: ``level``, ``coverage`` (mean over left-out units), ``worst`` (the least covered
-        unit), ``width`` (mean width over that of an interval that knows nothing: the same share of all
-        measured values), ``units`` (how many), ``unit`` (``donor`` or ``field``), ``note``, why there is
-        none.
+        One row a feature: ``level``, ``coverage`` (mean over units, each by intervals made without it),
+        ``worst`` (the least covered unit), ``width`` (mean width over that of an interval that knows
+        nothing: the same share of all measured values), ``units`` (how many), ``unit`` (``donor`` or
+        ``field``), ``note``, why there is none.
     """
     unit, units = pairs.units()
     rows = []

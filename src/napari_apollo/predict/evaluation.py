@@ -17,13 +17,13 @@ from napari_apollo.cells.store import CellStore
 from napari_apollo.config import OperationConfig
 from napari_apollo.errors import DataError
 from napari_apollo.panels import Panel
+from napari_apollo.predict.baselines import BaselineName, make_baselines
 from napari_apollo.predict.conformal import conformal_table
 from napari_apollo.predict.featurescores import FeaturePairs, feature_scores, join_pairs, measure_pairs
 from napari_apollo.predict.fit import require_fit
 from napari_apollo.predict.heldout import parts_of
 from napari_apollo.predict.inference import Codes, Inference, inference_for, load_model
 from napari_apollo.predict.intervals import coexpression
-from napari_apollo.predict.neighbours import NearestChromatin
 from napari_apollo.predict.scores import cell_scores
 from napari_apollo.predict.truth import Truth, open_truth
 from napari_apollo.predict.verdicts import KEYS, score_table
@@ -59,8 +59,13 @@ class EvaluateConfig(OperationConfig):
     """Also measure made and measured images and compare the features of every cell: correlations, and
     intervals that cover what they say on held-out donors."""
 
-    neighbour: bool = False
-    """Also score the image of the training cell of most similar chromatin, a baseline without learning."""
+    baselines: tuple[BaselineName, ...] = ()
+    """Baselines beside the mean image: neighbour (the training cell of most similar chromatin), unet (a
+    conditional U-Net) and inpainting (paired cell inpainting); the networks are trained on the cells that the
+    model learnt from, which takes minutes."""
+
+    baseline_epochs: int = Field(default=15, ge=1, le=1000)
+    """Epochs that networks among the baselines are trained for."""
 
     level: float = Field(default=0.9, gt=0, lt=1)
     """Coverage that intervals of features are made for."""
@@ -90,8 +95,8 @@ class Evaluation:
         and others measured it). Columns ``cells``, then ``mae`` (as a part of the stain's range),
         ``mae_units``, ``pearson``, ``intensity_pearson``, ``ssim``, ``published_l1`` (the study's
         mode-subtracted error, image by image), their intervals over donors (``mae_low``, ``mae_high``, ...),
-        the same scores for the mean training image (``mean_mae``, ...) and, where asked for, the nearest
-        training cell (``neighbour_mae``, ...), ``better`` and ``verdict``.
+        the same scores for the mean training image (``mean_mae``, ...) and, where asked for, other baselines
+        (``neighbour_mae``, ``unet_mae``, ...), ``better`` and ``verdict``.
     cells
         One row for each cell and row of the table, with the sums that the scores are made from and
         the cell's donor: what an interval by donor needs.
@@ -165,7 +170,7 @@ def evaluate(
     model, place = load_model(run_or_model, config.device)
     panels = require_fit(model, place, store, skip_unknown=config.skip_unknown)
     inference = inference_for(model, store, config.normalisation, config.batch_size)
-    work = _Evaluating(store, inference, config, panels)
+    work = _Evaluating(store, inference, config, panels, progress, should_stop)
     frames = []
     for done, total, frame in work.run(progress, should_stop):
         frames.append(frame)
@@ -192,7 +197,13 @@ class _Evaluating:
     """Batch by batch through the cells to score."""
 
     def __init__(
-        self, store: CellStore, inference: Inference, config: EvaluateConfig, panels: tuple[str, ...]
+        self,
+        store: CellStore,
+        inference: Inference,
+        config: EvaluateConfig,
+        panels: tuple[str, ...],
+        progress: Progress,
+        should_stop: ShouldStop,
     ) -> None:
         self.store = store
         self.inference = inference
@@ -201,7 +212,15 @@ class _Evaluating:
         self.truth: Truth | None = open_truth(config.truth) if config.truth is not None else None
         self.part = parts_of(store.obs, inference.model.card, store.crop_size)
         self.means, self.baseline = self._mean_images()
-        self.nearest = self._nearest() if config.neighbour else None
+        self.baselines = make_baselines(
+            config.baselines,
+            inference,
+            store,
+            {name: self._rows(name, "train") for name in panels},
+            epochs=config.baseline_epochs,
+            progress=progress,
+            should_stop=should_stop,
+        )
         self._pairs: dict[tuple[str, str, str, str], list[FeaturePairs]] = {}
 
     def run(self, progress: Progress, should_stop: ShouldStop) -> Iterator[tuple[int, int, pd.DataFrame]]:
@@ -242,21 +261,11 @@ class _Evaluating:
         most = self.config.most_cells
         return rows[:: max(1, -(-len(rows) // most))] if most else rows
 
-    def _nearest(self) -> NearestChromatin:
-        rows = {}
-        for name in self.panels:
-            own = np.flatnonzero(self.part[self.store.rows(name)] == "train")
-            rows[name] = (
-                own[:: max(1, -(-len(own) // self.config.most_cells))] if self.config.most_cells else own
-            )
-        return NearestChromatin(self.inference, self.store, rows, self.config.batch_size)
-
     def _score(self, panel_name: str, rows: np.ndarray, part: str) -> pd.DataFrame:
         store, inference = self.store, self.inference
         panel = store.panels[panel_name]
         groups = store.groups(panel_name, rows)
-        raw = store.read_images(panel_name, rows)
-        images = inference.normalisation.apply(raw, panel.stains, groups)
+        images = inference.normalised(store, panel_name, rows)
         masks = store.read_masks(panel_name, rows)
         region = masks > 0
         codes = inference.encode(images, panel)
@@ -311,9 +320,10 @@ class _Evaluating:
         own = cell_scores(made, truth, region, span)
         mean = cell_scores(np.broadcast_to(self.means[stain], truth.shape), truth, region, span)
         parts = [own, mean.add_prefix("mean_")]
-        if self.nearest is not None and self.nearest.has(stain):
-            near = cell_scores(self.nearest.images(chromatin, stain), truth, region, span)
-            parts.append(near.add_prefix("neighbour_"))
+        for name, baseline in self.baselines.items():
+            if baseline.has(stain):
+                other = cell_scores(baseline.images(chromatin, stain), truth, region, span)
+                parts.append(other.add_prefix(f"{name}_"))
         if self.config.features:
             in_units = self.inference.intensities
             pairs = measure_pairs(
@@ -345,8 +355,7 @@ class _Evaluating:
             rows = rows[:: max(1, len(rows) // max(self.config.most_cells, 1))]
             for start in range(0, len(rows), self.config.batch_size):
                 batch = rows[start : start + self.config.batch_size]
-                raw = self.store.read_images(name, batch)
-                images = self.inference.normalisation.apply(raw, panel.stains, self.store.groups(name, batch))
+                images = self.inference.normalised(self.store, name, batch)
                 for stain in panel.stains:
                     total = images[:, panel.index(stain)].sum(0, dtype=np.float64)
                     sums[stain] = sums.get(stain, np.zeros((size, size))) + total

@@ -74,6 +74,11 @@ class Inference:
         source = self.normalisation if stain in self.normalisation.stains else self.trained_with
         return source.invert(values, stain, groups)
 
+    def normalised(self, store: CellStore, panel: str, rows: np.ndarray) -> np.ndarray:
+        """Crops (n, stain, y, x) float32 in [0, 1] of rows of a panel."""
+        raw = store.read_images(panel, rows)
+        return self.normalisation.apply(raw, store.panels[panel].stains, store.groups(panel, rows))
+
     def encode(self, images: np.ndarray, panel: Panel) -> Codes:
         """Latents of normalised crops (n, stain, y, x) of a panel."""
         chromatin = self._encode(images[:, panel.index(panel.anchor)], "chromatin", None)

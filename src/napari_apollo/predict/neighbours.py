@@ -71,10 +71,8 @@ class NearestChromatin:
         return np.concatenate(parts)
 
     def _read(self, name: str, rows: NDArray[np.int64], stain: str) -> NDArray[np.float32]:
-        panel = self._store.panels[name]
-        raw = self._store.read_images(name, rows)
-        images = self._inference.normalisation.apply(raw, panel.stains, self._store.groups(name, rows))
-        return np.asarray(images[:, panel.index(stain)], np.float32)
+        images = self._inference.normalised(self._store, name, rows)
+        return np.asarray(images[:, self._store.panels[name].index(stain)], np.float32)
 
 
 def _reduced(images: NDArray[np.floating]) -> NDArray[np.float32]:

@@ -7,13 +7,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from napari_apollo.predict.baselines import IN_WORDS
 from napari_apollo.predict.intervals import score_intervals
 from napari_apollo.predict.scores import summarise
 
 SCORES = ("mae", "mae_units", "pearson", "intensity_pearson", "ssim", "published_l1")
 KEYS = ["part", "stain", "kind", "truth"]
-BASELINES = ("mean", "neighbour")
-"""Prefixes of the scores of baselines: the mean training image, the image of the nearest training cell."""
 
 
 def score_table(cells: pd.DataFrame) -> pd.DataFrame:
@@ -62,4 +61,4 @@ def _verdict(own: dict[str, float], mean: dict[str, float]) -> dict[str, Any]:
 
 
 def _baselines(group: pd.DataFrame) -> list[str]:
-    return [name for name in BASELINES if f"{name}_pixels" in group]
+    return [name for name in IN_WORDS if f"{name}_pixels" in group and group[f"{name}_pixels"].notna().all()]

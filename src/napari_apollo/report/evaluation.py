@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pandas as pd
 
+from napari_apollo.predict.baselines import IN_WORDS
 from napari_apollo.predict.evaluation import Evaluation
-from napari_apollo.predict.verdicts import BASELINES
 from napari_apollo.report.charts import intervals_figure
 from napari_apollo.report.page import Page
 
@@ -57,14 +57,17 @@ def evaluation_page(found: Evaluation) -> Page:
 
 def _verdicts(page: Page, table: pd.DataFrame) -> None:
     predicted = table[table["kind"] == "predicted"]
+    others = [f"{name}_{score}" for score in ("mae", "pearson") for name in IN_WORDS]
+    columns = ["part", "stain", "truth", "cells", "donors", "mae", "pearson", *others, "verdict"]
     if len(predicted):
         page.section(
             "May a predicted stain be believed?",
             "A predicted channel that is no better than the mean image of its stain shows nothing about a "
             "cell.",
         ).add_table(
-            predicted[["part", "stain", "truth", "cells", "donors", "mae", "mean_mae", "pearson", "verdict"]],
-            "Predicted from chromatin alone, beside the mean training image.",
+            predicted[[name for name in columns if name in predicted]],
+            "Predicted from chromatin alone, beside the mean training image and the other baselines; the "
+            "verdict is by the mean image.",
         )
 
 
@@ -74,11 +77,10 @@ def _pixels(page: Page, table: pd.DataFrame) -> None:
     for part, own in named.groupby("part", sort=False):
         for score, label in _SCORES.items():
             others = []
-            for baseline in BASELINES:
+            for baseline, name in IN_WORDS.items():
                 if f"{baseline}_{score}" in own:
                     first = own.drop_duplicates("channel")
                     other = first[["channel", f"{baseline}_{score}"]].set_axis(["channel", score], axis=1)
-                    name = "mean image" if baseline == "mean" else "nearest chromatin"
                     others.append(
                         other.assign(
                             kind=name, **{f"{score}_low": float("nan"), f"{score}_high": float("nan")}
