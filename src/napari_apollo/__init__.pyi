@@ -14,6 +14,7 @@ from .predict import PredictConfig as PredictConfig
 from .predict import evaluate as evaluate
 from .predict import predict as predict
 from .study import Study as Study
+from .train import TableTrainConfig as TableTrainConfig
 from .train import TrainConfig as TrainConfig
 from .train import train as train
 

@@ -13,8 +13,9 @@ from napari_apollo import __version__
 from napari_apollo.cells import CropConfig, SegmentConfig
 from napari_apollo.cli.console import session
 from napari_apollo.cli.inspect import describe, verify_path
+from napari_apollo.cli.learning import learnt
 from napari_apollo.cli.measuring import Measurable
-from napari_apollo.cli.options import with_options
+from napari_apollo.cli.options import GivenSettings, with_either, with_options
 from napari_apollo.cli.scoring import in_short, scored
 from napari_apollo.demo import DemoConfig
 from napari_apollo.interpret.config import InterpretConfig
@@ -23,7 +24,7 @@ from napari_apollo.measure import MeasureConfig
 from napari_apollo.predict import EvaluateConfig, OverlayConfig, PredictConfig
 from napari_apollo.study import Study
 from napari_apollo.study.discover import DiscoverConfig
-from napari_apollo.train import TrainConfig
+from napari_apollo.train import TableTrainConfig, TrainConfig
 
 app = typer.Typer(
     name="napari-apollo",
@@ -169,17 +170,28 @@ def measure_command(
 
 
 @app.command("train")
-@with_options(TrainConfig)
-def train_command(store: StorePath, config: TrainConfig, as_json: AsJson = False) -> None:
-    """Learn what chromatin and proteins share, in a process of its own that writes a run folder."""
+@with_either(images=TrainConfig, tables=TableTrainConfig)
+def train_command(
+    sources: Annotated[
+        list[Path],
+        typer.Argument(
+            help="Cell store (NAME.cells.zarr); or tables of the same cells (.h5ad each, or .h5mu).",
+            show_default=False,
+        ),
+    ],
+    config: GivenSettings,
+    as_json: AsJson = False,
+) -> None:
+    """Learn what modalities of cells share, in a process of its own that writes a run folder."""
     from napari_apollo.train import start_run, train
     from napari_apollo.train.team import launched_first, launched_together
 
     with session(as_json=as_json) as run:
+        source, settings = learnt(sources, config)
         if launched_together():  # torchrun looks after the processes
-            training = train(store, config, progress=run.progress, should_stop=run.should_stop)
+            training = train(source, settings, progress=run.progress, should_stop=run.should_stop)
         else:
-            training = start_run(store, config)
+            training = start_run(source, settings)
             training.wait(progress=run.progress, should_stop=run.should_stop)
         if launched_first():
             run.finish(*describe(training.folder))

@@ -39,6 +39,11 @@ class Matched:
         complete: np.ndarray = np.all([rows >= 0 for rows in self.rows.values()], axis=0)
         return complete
 
+    def positions(self, cells: np.ndarray) -> np.ndarray:
+        """Positions (n,) int64 of cells by name, -1 for those that are not there."""
+        found: np.ndarray = pd.Index(self.cells).get_indexer(pd.Index(cells, dtype=object)).astype(np.int64)
+        return found
+
     def only(self, chosen: np.ndarray) -> Matched:
         """The cells chosen (cell,) bool."""
         rows = {name: own[chosen] for name, own in self.rows.items()}

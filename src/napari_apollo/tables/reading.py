@@ -159,6 +159,18 @@ def file_parts(path: Path | str) -> dict[str, FilePart]:
         return {modality_name(name): FilePart(path, f"mod/{name}") for name in file["mod"]}
 
 
+def cell_names(paths: Sequence[Path | str], names: Sequence[str]) -> dict[str, np.ndarray]:
+    """Names of all cells (cell,) of the tables of these names, without their values."""
+    found = {}
+    for path in paths:
+        for name, part in file_parts(path).items():
+            if name in names:
+                with _opened(part.path) as file:
+                    obs, _ = _frames(part, file[part.group])
+                found[name] = np.asarray(obs.index.astype(str), object)
+    return found
+
+
 def modality_name(text: str) -> str:
     """A name that files, networks and columns can bear."""
     return re.sub(r"\W+", "_", text).strip("_") or "table"

@@ -20,9 +20,16 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from napari_apollo.errors import ConfigError, RunError
 from napari_apollo.storage import disk_full_named, whole_file, write_json
 from napari_apollo.train.config import TrainConfig
+from napari_apollo.train.tableconfig import TableTrainConfig
 
 State = Literal["starting", "running", "done", "stopped", "failed"]
 FINAL: tuple[State, ...] = ("done", "stopped", "failed")
+
+
+Source = Path | tuple[Path, ...]
+"""A cell store, or files of tables."""
+
+AnyConfig = TrainConfig | TableTrainConfig
 
 
 class RunStatus(BaseModel):
@@ -86,14 +93,17 @@ class RunFolder:
         self.checkpoints = self.path / "checkpoints"
         self.model = self.path / "model"
 
-    def write_config(self, store: Path, config: TrainConfig) -> None:
+    def write_config(self, source: Source, config: AnyConfig) -> None:
         """Write what is trained, and how."""
-        write_json(
-            self.config_file, {"store": str(store.absolute()), "config": config.model_dump(mode="json")}
-        )
+        named: dict[str, Any]
+        if isinstance(source, tuple):
+            named = {"tables": [str(path.absolute()) for path in source]}
+        else:
+            named = {"store": str(source.absolute())}
+        write_json(self.config_file, {**named, "config": config.model_dump(mode="json")})
 
-    def read_config(self) -> tuple[Path, TrainConfig]:
-        """What is trained, and how.
+    def read_config(self) -> tuple[Source, AnyConfig]:
+        """What is trained, and how: a cell store, or files of tables.
 
         Raises
         ------
@@ -102,6 +112,8 @@ class RunFolder:
         """
         values = self._read(self.config_file)
         try:
+            if "tables" in values:
+                return tuple(map(Path, values["tables"])), TableTrainConfig(**values["config"])
             return Path(values["store"]), TrainConfig(**values["config"])
         except (KeyError, TypeError, ConfigError) as error:
             raise RunError(self.config_file, f"holds no settings of a training: {error}") from error
@@ -174,7 +186,7 @@ class RunFolder:
         return values
 
 
-def prepare_folder(store: Path, config: TrainConfig) -> RunFolder:
+def prepare_folder(source: Source, config: AnyConfig) -> RunFolder:
     """Make a run folder with its settings.
 
     Raises
@@ -192,7 +204,7 @@ def prepare_folder(store: Path, config: TrainConfig) -> RunFolder:
             )
         shutil.rmtree(folder.path)
     folder.path.mkdir(parents=True)
-    folder.write_config(store, config)
+    folder.write_config(source, config)
     return folder
 
 

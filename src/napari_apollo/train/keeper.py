@@ -17,6 +17,7 @@ from napari_apollo.train.checkpoints import (
     read_checkpoint,
     write_checkpoint,
 )
+from napari_apollo.train.common import CommonTrainConfig
 from napari_apollo.train.config import TrainConfig
 from napari_apollo.train.data import CellData
 from napari_apollo.train.folder import RunFolder
@@ -51,7 +52,7 @@ class Keeper:
         folder: RunFolder,
         network: Network,
         objective: Objective,
-        config: TrainConfig,
+        config: CommonTrainConfig,
         validation: CellData,
         fingerprint: str,
         team: Team | None = None,
@@ -96,7 +97,7 @@ class Keeper:
                 "criterion": epoch.validation["criterion"],
             }
             self._best_changed = True
-        every = self._config.previews_every
+        every = self._config.previews_every if isinstance(self._config, TrainConfig) else 0
         if every and epoch.validation and epoch.epoch % every == 0:
             name = f"{epoch.stage}_{epoch.epoch:05d}.png"
             self._preview(name)
@@ -145,7 +146,7 @@ class Keeper:
         return f"The last good checkpoint is kept: {title}, epoch {at.epoch}, {at.done} cells into it."
 
     def _preview(self, name: str) -> None:
-        if self._team.leads:
+        if self._team.leads and isinstance(self._config, TrainConfig):  # of tables there are no pictures
             write_preview(self._folder.previews / name, self._network, self._validation)
 
     def _stage_at(self, position: Position) -> Stage:

@@ -11,6 +11,10 @@ from napari_apollo.model.network import Network
 from napari_apollo.model.precision import Precision, pick_precision, set_precision
 from napari_apollo.train.team import Team, synchronise_norms
 
+_PER_CHANNEL = 16
+"""Hidden values of a table network that stand for one channel of an image network: from 512 on 16 bits
+gain."""
+
 
 def place_network(
     network: Network,
@@ -43,8 +47,7 @@ def place_network(
     """
     # Channels last is the layout that convolutions are fastest in, on processors and GPUs.
     network = network.to(device).to(memory_format=torch.channels_last)
-    widths = network.architecture.widths
-    set_precision(network, pick_precision(device, precision, widths[0] if widths else 0))
+    set_precision(network, pick_precision(device, precision, _width(network)))
     if team is not None and not team.alone:
         synchronise_norms(network)
         return network
@@ -54,3 +57,9 @@ def place_network(
         for part in [*network.encoders.values(), *network.decoding_modules()]:
             part.compile(dynamic=False)
     return network
+
+
+def _width(network: Network) -> int:
+    """Channels of the first block; of tables, what takes as long as so many."""
+    architecture = network.architecture
+    return max(architecture.widths[0] if architecture.widths else 0, architecture.hidden // _PER_CHANNEL)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import platform
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -23,7 +22,7 @@ from napari_apollo.train.checkpoints import checkpoint_threads
 from napari_apollo.train.config import TrainConfig
 from napari_apollo.train.data import CellData
 from napari_apollo.train.dataset import TEST, TRAIN, VALIDATION, Dataset, open_dataset
-from napari_apollo.train.folder import RunFolder, prepare_folder
+from napari_apollo.train.folder import AnyConfig, RunFolder, prepare_folder
 from napari_apollo.train.gap import encoding_gap
 from napari_apollo.train.keeper import Keeper
 from napari_apollo.train.loop import Loop, own_random_numbers
@@ -32,6 +31,7 @@ from napari_apollo.train.memory import plan_memory
 from napari_apollo.train.objectives import get_objective, one_protein
 from napari_apollo.train.sampling import step_seed
 from napari_apollo.train.scores import score_model
+from napari_apollo.train.tableconfig import TableTrainConfig
 from napari_apollo.train.team import Team, joined, own_device
 from napari_apollo.train.verdict import judge
 
@@ -42,8 +42,8 @@ _LATENTS = 2**31 - 2  # the "stage" whose random numbers make the first latents
 
 
 def train(
-    store: CellStore | Path | str,
-    config: TrainConfig,
+    source: Any,
+    config: AnyConfig,
     *,
     progress: Progress = silent,
     should_stop: ShouldStop = never,
@@ -52,8 +52,9 @@ def train(
 
     Parameters
     ----------
-    store
-        A cell store, or its path.
+    source
+        A cell store, or its path. With a ``TableTrainConfig``, tables: files of AnnData or MuData, a MuData,
+        or a mapping of names to AnnData; those in memory are given their latents in ``obsm``.
     config
         Settings; ``config.output`` is the run folder that is written.
 
@@ -78,11 +79,26 @@ def train(
     from napari_apollo.train.run import Run
     from napari_apollo.train.worker import execute
 
-    cells = store if isinstance(store, CellStore) else CellStore.open(store)
+    if isinstance(config, TableTrainConfig):
+        return _train_tables(source, config, progress, should_stop)
+    cells = source if isinstance(source, CellStore) else CellStore.open(source)
     with joined() as team:
         with team.failing_together():
             folder = prepare_folder(cells.path, config) if team.leads else RunFolder(config.output)
         execute(folder, cells, config, progress, should_stop, team)
+    return Run(folder.path)
+
+
+def _train_tables(source: Any, config: TableTrainConfig, progress: Progress, should_stop: ShouldStop) -> Run:
+    from napari_apollo.train.run import Run
+    from napari_apollo.train.tablesources import assign_latents, prepare_table_folder, table_sources
+    from napari_apollo.train.worker import execute
+
+    folder = prepare_table_folder(source, config)
+    files, _ = folder.read_config()
+    latents = execute(folder, files, config, progress, should_stop)
+    if table_sources(source) is None and config.latents != "none" and latents is not None:
+        assign_latents(source, latents)
     return Run(folder.path)
 
 

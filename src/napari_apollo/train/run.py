@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,8 +17,15 @@ from napari_apollo import errors
 from napari_apollo.cells import CellStore
 from napari_apollo.errors import ApolloError, Cancelled, RunError, TrainingFailed
 from napari_apollo.progress import Progress, ShouldStop, Step, never, silent
-from napari_apollo.train.config import TrainConfig
-from napari_apollo.train.folder import RunFolder, RunStatus, now, prepare_folder, process_lives
+from napari_apollo.train.folder import (
+    AnyConfig,
+    RunFolder,
+    RunStatus,
+    now,
+    prepare_folder,
+    process_lives,
+)
+from napari_apollo.train.tableconfig import TableTrainConfig
 
 if TYPE_CHECKING:
     from napari_apollo.model.apollo import Apollo
@@ -56,12 +64,30 @@ class Run:
 
     def __init__(self, folder: Path | str) -> None:
         self._folder = RunFolder(folder)
-        self.store, self.config = self._folder.read_config()
+        self.source, self.config = self._folder.read_config()
 
     @property
     def folder(self) -> Path:
         """Where the run is kept."""
         return self._folder.path
+
+    @property
+    def store(self) -> Path:
+        """The cell store that it learns from.
+
+        Raises
+        ------
+        RunError
+            When it learns from tables.
+        """
+        if isinstance(self.source, tuple):
+            raise RunError(self.folder, "is a run on tables; it has no cell store.")
+        return self.source
+
+    @property
+    def tables(self) -> tuple[Path, ...]:
+        """The files of tables that it learns from; none where it learns from a cell store."""
+        return self.source if isinstance(self.source, tuple) else ()
 
     def status(self) -> RunStatus:
         """Where it stands; a process that died without a word is ``failed``, with its last words."""
@@ -194,13 +220,15 @@ class Run:
         os.kill(self._folder.read_status().pid, getattr(signal, "SIGKILL", signal.SIGTERM))
 
 
-def start_run(store: CellStore | Path | str, config: TrainConfig) -> Run:
+def start_run(source: Any, config: AnyConfig) -> Run:
     """Begin a training in a process of its own, which goes on when this one ends.
 
     Parameters
     ----------
-    store
-        A cell store, or its path.
+    source
+        A cell store, or its path. With a ``TableTrainConfig``, tables: files of AnnData or MuData, a MuData,
+        or a mapping of names to AnnData; those in memory are written into the run folder, where their latents
+        are found afterwards.
     config
         Settings; ``config.output`` is the run folder.
 
@@ -211,12 +239,26 @@ def start_run(store: CellStore | Path | str, config: TrainConfig) -> Run:
     StoreError
         When there is no cell store at the path.
     """
-    path = store.path if isinstance(store, CellStore) else CellStore.open(store).path
+    if isinstance(config, TableTrainConfig):
+        prepare = _table_preparer(source, config)
+    else:
+        path = source.path if isinstance(source, CellStore) else CellStore.open(source).path
+        prepare = lambda: prepare_folder(path, config)  # noqa: E731
     if RunFolder(config.output).status_file.exists() and Run(config.output).alive:
         raise RunError(config.output, "holds a run that is still going on.", "Stop it first.")
-    folder = prepare_folder(path, config)
+    folder = prepare()
     _launch(folder)
     return Run(folder.path)
+
+
+def _table_preparer(source: Any, config: TableTrainConfig) -> Callable[[], RunFolder]:
+    """What makes the run folder of tables, once nothing speaks against it."""
+    from napari_apollo.train.tablesources import check_files, prepare_table_folder, table_sources
+
+    files = table_sources(source)
+    if files is not None:
+        check_files(files, config)
+    return lambda: prepare_table_folder(source, config)
 
 
 def _launch(folder: RunFolder) -> None:

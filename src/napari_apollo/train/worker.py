@@ -16,11 +16,14 @@ from pathlib import Path
 from typing import Any
 
 from napari_apollo.cells import CellStore
-from napari_apollo.errors import ApolloError, Cancelled, StorageFull
+from napari_apollo.errors import ApolloError, Cancelled, ConfigError, StorageFull
 from napari_apollo.progress import Progress, ShouldStop, Step, never, silent
-from napari_apollo.train.config import TrainConfig
-from napari_apollo.train.folder import RunFolder, RunStatus, now
+from napari_apollo.train.folder import AnyConfig, RunFolder, RunStatus, Source, now
+from napari_apollo.train.tableconfig import TableTrainConfig
 from napari_apollo.train.team import Team, joined
+
+ObsmOf = dict[str, dict[str, Any]]
+"""By table, arrays for its ``obsm``."""
 
 _BEAT = 1.0  # seconds between signs of life
 _LOOK = 0.2  # seconds between looks for the stop file
@@ -76,22 +79,18 @@ class Reporter:
 
 def execute(
     folder: RunFolder,
-    store: CellStore | Path,
-    config: TrainConfig,
+    source: CellStore | Source,
+    config: AnyConfig,
     progress: Progress,
     should_stop: ShouldStop,
     team: Team | None = None,
-) -> None:
+) -> ObsmOf | None:
     """Train into a run folder, with its status and its stop file, and let the error pass on.
 
-    Of the processes of a ``team`` the first one writes the status.
+    Of the processes of a ``team`` the first one writes the status. Tables get their latents back.
     """
-    from napari_apollo.train.operation import train_into
-
     if team is not None and not team.leads:
-        cells = store if isinstance(store, CellStore) else CellStore.open(store)
-        train_into(folder, cells, config, progress=silent, should_stop=never, team=team)
-        return
+        return _train(folder, source, config, silent, never, team)
     reporter = Reporter(folder)
     looked = 0.0
     asked = False
@@ -108,8 +107,7 @@ def execute(
         progress(step)
 
     try:
-        cells = store if isinstance(store, CellStore) else CellStore.open(store)
-        train_into(folder, cells, config, progress=tell, should_stop=stop, team=team)
+        latents = _train(folder, source, config, tell, stop, team)
     except Cancelled as error:
         reporter.end(state="stopped", message=str(error))
         raise
@@ -123,6 +121,30 @@ def execute(
         )
         raise
     reporter.end(state="done", title="Done", detail="The model is written.")
+    return latents
+
+
+def _train(
+    folder: RunFolder,
+    source: CellStore | Source,
+    config: AnyConfig,
+    progress: Progress,
+    should_stop: ShouldStop,
+    team: Team | None,
+) -> ObsmOf | None:
+    if isinstance(config, TableTrainConfig):
+        from napari_apollo.train.tableoperation import train_tables_into
+
+        if team is not None and not team.alone:
+            raise ConfigError("Tables are trained on by one process; begin it without torchrun.")
+        assert isinstance(source, tuple)
+        return train_tables_into(folder, source, config, progress=progress, should_stop=should_stop)
+    from napari_apollo.train.operation import train_into
+
+    assert not isinstance(source, tuple)
+    cells = source if isinstance(source, CellStore) else CellStore.open(source)
+    train_into(folder, cells, config, progress=progress, should_stop=should_stop, team=team)
+    return None
 
 
 def _plain(value: Any) -> Any:
@@ -134,10 +156,10 @@ def _plain(value: Any) -> Any:
 def main(arguments: list[str]) -> int:
     """Train what a run folder describes; the exit status is that of the error."""
     folder = RunFolder(Path(arguments[0]))
-    store, config = folder.read_config()
+    source, config = folder.read_config()
     try:
         with joined() as team:
-            execute(folder, store, config, silent, never, team)
+            execute(folder, source, config, silent, never, team)
     except ApolloError as error:
         sys.stderr.write(f"{type(error).__name__}: {error}\n")
         return error.exit_code

@@ -1,0 +1,287 @@
+"""From tables of cells to the cells of a training: what is learnt from, and what is kept away."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from scipy import sparse
+
+from napari_apollo.errors import ConfigError, DataError
+from napari_apollo.model.card import TableCard
+from napari_apollo.model.modality import COUNTED, LIKELIHOODS, Activation, Modality
+from napari_apollo.progress import ShouldStop, never
+from napari_apollo.tables.checking import check_values, guess_loss
+from napari_apollo.tables.matching import Matched, match_cells
+from napari_apollo.tables.preparing import Prepared, filter_tables, prepare
+from napari_apollo.tables.reading import Table, open_tables
+from napari_apollo.train.data import CellData, Observed
+from napari_apollo.train.rows import rows_of
+from napari_apollo.train.sampling import generator
+from napari_apollo.train.split import MIN_HELD_OUT, MIN_TRAIN, TEST, TRAIN, VALIDATION, Split
+from napari_apollo.train.tableconfig import TableTrainConfig
+
+_SPLIT, _ORDER = 11, 12  # purposes of random numbers, apart from those of train.sampling
+
+_PREPARATION = {
+    "nb": "none",
+    "poisson": "none",
+    "bernoulli": "binarise",
+    "bce": "paper",
+    "gaussian": "standardise",
+    "mse": "standardise",
+    "mae": "standardise",
+}
+
+
+@dataclass(frozen=True)
+class TableDataset:
+    """Tables, as a training uses them.
+
+    Attributes
+    ----------
+    tables
+        After filters, by modality.
+    prepared
+        Their values as networks take them.
+    matched
+        Which row of which table is which cell.
+    losses, preparations
+        By modality.
+    split
+        Which cells are for what.
+    nuisance
+        (cell,) kinds of the declared nuisance; None where none is.
+    kinds
+        Names of the kinds.
+    positive_weights
+        By modality.
+    """
+
+    tables: dict[str, Table]
+    prepared: dict[str, Prepared]
+    matched: Matched
+    losses: dict[str, str]
+    preparations: dict[str, str]
+    split: Split
+    nuisance: np.ndarray | None
+    kinds: tuple[str, ...]
+    positive_weights: dict[str, float]
+
+    def cells(self, chosen: np.ndarray, device: torch.device) -> CellData:
+        """Cells (n,) int64, positions in ``matched``, in that order."""
+        observed = {}
+        for name, rows in self.matched.rows.items():
+            own = rows[chosen]
+            there = own >= 0
+            place = np.full((len(chosen), 1), -1, np.int64)
+            place[there, 0] = np.arange(there.sum())
+            observed[name] = Observed(
+                rows_of(self.prepared[name], own[there]), place, np.zeros(there.sum(), np.int64)
+            )
+        return CellData(observed, device, None if self.nuisance is None else self.nuisance[chosen])
+
+    def learnt(self, seed: int) -> np.ndarray:
+        """Training cells in an order of their own, so that neighbours in a file do not share batches."""
+        cells = self.split.cells(TRAIN)
+        return cells[generator(seed, _ORDER).permutation(len(cells))]
+
+    def modalities(self, specific: int) -> tuple[Modality, ...]:
+        """What networks are made for. Likelihoods are added up over features; distances are their mean."""
+        mean = self.mean_features()
+        return tuple(
+            Modality(
+                name,
+                kind="table",
+                specific=specific,
+                features=table.shape[1],
+                activation=_activation(self.losses[name]),
+                loss=self.losses[name],
+                positive_weight=self.positive_weights[name],
+                weight=table.shape[1] / mean if self.losses[name] in LIKELIHOODS else 1.0,
+            )
+            for name, table in self.tables.items()
+        )
+
+    def mean_features(self) -> float:
+        """Features of a table, on average."""
+        return float(np.mean([table.shape[1] for table in self.tables.values()]))
+
+    def cards(self) -> dict[str, TableCard]:
+        """What a model must know of its tables."""
+        return {
+            name: TableCard(
+                features=tuple(map(str, table.features)),
+                preparation=self.preparations[name],
+                centre=() if (centre := self.prepared[name].centre) is None else tuple(centre.tolist()),
+                scale=self.prepared[name].scale,
+            )
+            for name, table in self.tables.items()
+        }
+
+    def fingerprint(self) -> str:
+        """SHA-256 over the training cells, the features, and all values of them."""
+        digest = hashlib.sha256()
+        chosen = self.split.cells(TRAIN)
+        digest.update("\n".join(map(str, self.matched.cells[chosen])).encode())
+        for name, table in self.tables.items():
+            digest.update("\n".join([name, *map(str, table.features)]).encode())
+            rows = self.matched.rows[name][chosen]
+            values = table.values[rows[rows >= 0]]
+            parts = (values.indptr, values.indices, values.data) if sparse.issparse(values) else (values,)
+            for part in parts:
+                digest.update(np.ascontiguousarray(part).tobytes())
+        return digest.hexdigest()
+
+    def in_words(self) -> str:
+        """What is learnt from, and what is held out."""
+        counts = self.split.counts()
+        losses = ", ".join(f"{name} by {loss}" for name, loss in self.losses.items())
+        return (
+            f"{self.matched.in_words()}; {counts[TRAIN]} to learn from, {counts[VALIDATION]} to decide "
+            f"when to stop, {counts[TEST]} held out for the test (by {self.split.by}); {losses}"
+        )
+
+
+def open_table_dataset(
+    source: Any, config: TableTrainConfig, *, memory: float = np.inf, should_stop: ShouldStop = never
+) -> TableDataset:
+    """Read, filter, check, match, split and prepare tables.
+
+    Parameters
+    ----------
+    source
+        As ``tables.open_tables`` takes it.
+    config
+        Settings.
+    memory
+        Bytes that the tables may take.
+
+    Raises
+    ------
+    FileError, ConfigError, DataError
+        When tables cannot be read, do not go together, or hold what cannot be learnt from.
+    """
+    found = open_tables(
+        source, layer=config.layer, names=config.modalities, memory=memory, should_stop=should_stop
+    )
+    if len(found) < 2:
+        raise ConfigError(f"One table alone ({', '.join(found)}) shares nothing; two or more are needed.")
+    losses = config.of("loss", found)
+    asked = config.of("prepare", found)
+    tables = filter_tables(found, least_cells=config.least_cells, least_features=config.least_features)
+    preparations = {}
+    for name, table in tables.items():
+        losses[name] = guess_loss(table) if losses[name] == "auto" else losses[name]
+        preparations[name] = _PREPARATION[losses[name]] if asked[name] == "auto" else asked[name]
+        raw = preparations[name] in ("none", "binarise", "paper")
+        check_values(table, losses[name] if raw else "gaussian", preparations[name])
+    matched = match_cells(tables)
+    split = _split(matched, config)
+    nuisance, kinds = _nuisance(matched, config.nuisance)
+    prepared, weights = {}, {}
+    for name, table in tables.items():
+        rows = matched.rows[name][split.cells(TRAIN)]
+        learnt = rows[rows >= 0]
+        if not len(learnt):
+            raise DataError(f"No cell of {table.origin} is left to learn from: all are held out.")
+        prepared[name] = prepare(table, preparations[name], learnt=learnt)
+        weights[name] = _positive_weight(table, config.positive_weight) if losses[name] == "bce" else 1.0
+    return TableDataset(tables, prepared, matched, losses, preparations, split, nuisance, kinds, weights)
+
+
+def _activation(loss: str) -> Activation:
+    if loss in COUNTED:
+        return "composition"
+    return "sigmoid" if loss in ("bce", "bernoulli") else "linear"
+
+
+def _positive_weight(table: Table, by: str) -> float:
+    if by == "none":
+        return 1.0
+    stored = table.stored()
+    there = float(stored.sum(dtype=np.float64)) if by == "sum" else float((stored > 0).sum())
+    weight = (float(table.shape[0]) * table.shape[1] - there) / there
+    if weight <= 0:
+        raise DataError(
+            f"{table.origin}: counts add up to {there:g}, more than there are entries, so that the "
+            "reference's weight of what is there would be negative. Say positive_weight positives, or none."
+        )
+    return weight
+
+
+def _column(obs: pd.DataFrame, column: str, setting: str) -> np.ndarray:
+    if column not in obs:
+        known = ", ".join(map(str, obs.columns)) or "none"
+        raise ConfigError(f"{setting} = {column!r}: no table has such a column in obs; there are {known}.")
+    lacking = obs[column].isna()
+    if lacking.any():
+        raise DataError(
+            f"{int(lacking.sum())} cells have no {column} ({setting}), the first {obs.index[lacking][0]!r}."
+        )
+    return obs[column].astype(str).to_numpy(object)
+
+
+def _nuisance(matched: Matched, column: str) -> tuple[np.ndarray | None, tuple[str, ...]]:
+    if not column:
+        return None, ()
+    kinds, codes = np.unique(_column(matched.obs, column, "nuisance").astype(str), return_inverse=True)
+    if len(kinds) < 2:
+        raise ConfigError(
+            f"nuisance = {column!r}: all cells have {kinds[0]!r}; there is nothing to keep out."
+        )
+    return codes.astype(np.int64), tuple(kinds.tolist())
+
+
+def _split(matched: Matched, config: TableTrainConfig) -> Split:
+    part = np.full(len(matched.cells), TRAIN, object)
+    # What is shared can be judged on cells that have two tables or more.
+    several = np.sum([rows >= 0 for rows in matched.rows.values()], axis=0) > 1
+    if config.held_out and not config.group:
+        raise ConfigError("held_out names groups; say by group which column of obs they are in.")
+    test: tuple[str, ...] = ()
+    validation: tuple[str, ...] = ()
+    if config.group:
+        groups = _column(matched.obs, config.group, "group")
+        test = config.held_out or _chosen(groups, several, config.test_fraction, config.seed)
+        unknown = sorted(set(test) - set(groups))
+        if unknown:
+            known = ", ".join(sorted(set(groups))[:20])
+            raise ConfigError(f"held_out names {', '.join(unknown)}; the groups are {known}.")
+        part[np.isin(groups, test)] = TEST
+        left = part == TRAIN
+        validation = _chosen(groups[left], several[left], config.validation_fraction, config.seed + 1)
+        part[np.isin(groups, validation)] = VALIDATION
+    else:
+        order = generator(config.seed, _SPLIT).permutation(np.flatnonzero(several))
+        n_test = round(config.test_fraction * len(order))
+        n_validation = round(config.validation_fraction * (len(order) - n_test))
+        part[order[:n_test]], part[order[n_test : n_test + n_validation]] = TEST, VALIDATION
+    split = Split(part, config.group or "cell", test, validation)
+    counts = split.counts()
+    for name, least in ((TRAIN, MIN_TRAIN), (VALIDATION, MIN_HELD_OUT), (TEST, MIN_HELD_OUT)):
+        if counts[name] < least:
+            raise DataError(
+                f"{counts[name]} cells for {name} are too few; {least} or more are needed of {len(part)}. "
+                "Hold out less, or other groups."
+            )
+    return split
+
+
+def _chosen(groups: np.ndarray, several: np.ndarray, fraction: float, seed: int) -> tuple[str, ...]:
+    names = sorted(set(groups[several]))
+    if len(names) < 2:
+        raise DataError(f"One group alone ({', '.join(names)}) cannot be held out from itself.")
+    order = generator(seed, _SPLIT).permutation(len(names))
+    chosen: list[str] = []
+    total = 0
+    for name in (names[i] for i in order[: len(names) - 1]):
+        if total >= fraction * len(groups):
+            break
+        chosen.append(str(name))
+        total += int((groups == name).sum())
+    return tuple(chosen)

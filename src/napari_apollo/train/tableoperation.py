@@ -1,0 +1,204 @@
+"""Training on tables of cells, from AnnData and MuData to a model in a run folder and latents in ``obsm``."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from napari_apollo import __version__
+from napari_apollo.model.apollo import Apollo
+from napari_apollo.model.card import HeldOut, ModelCard
+from napari_apollo.model.device import describe_device, pick_device
+from napari_apollo.model.modality import Architecture
+from napari_apollo.model.network import Network
+from napari_apollo.model.precision import set_precision
+from napari_apollo.progress import Progress, ShouldStop, Step
+from napari_apollo.tables.reading import FilePart, cell_names, file_parts
+from napari_apollo.tables.writing import write_latents
+from napari_apollo.train.build import seeded_network
+from napari_apollo.train.checkpoints import checkpoint_threads
+from napari_apollo.train.data import CellData
+from napari_apollo.train.folder import RunFolder
+from napari_apollo.train.gap import encoding_gap
+from napari_apollo.train.keeper import Keeper
+from napari_apollo.train.loop import Loop, own_random_numbers
+from napari_apollo.train.machine import place_network
+from napari_apollo.train.memory import free_memory, plan_memory
+from napari_apollo.train.objectives import get_objective, normal_codes
+from napari_apollo.train.sampling import step_seed
+from napari_apollo.train.split import TEST, VALIDATION
+from napari_apollo.train.tableconfig import TableTrainConfig
+from napari_apollo.train.tabledataset import TableDataset, open_table_dataset
+from napari_apollo.train.tablelatents import TableLatents, encode_cells
+from napari_apollo.train.tablescores import score_tables
+from napari_apollo.train.verdict import judge
+
+_LATENTS = 2**31 - 2  # the "stage" whose random numbers make the first latents
+
+SHARED = "X_apollo_shared"
+"""Name of the shared latent in ``obsm``; that of a modality's own is ``X_apollo_<modality>``."""
+
+
+def train_tables_into(
+    folder: RunFolder,
+    source: tuple[Path, ...],
+    config: TableTrainConfig,
+    *,
+    progress: Progress,
+    should_stop: ShouldStop,
+) -> dict[str, dict[str, np.ndarray]]:
+    """Train and write checkpoints, the model and latents; a folder that holds a checkpoint is gone on with.
+
+    Returns
+    -------
+    dict
+        By modality, what belongs in its ``obsm``: NaN for cells that were left out, or that lack a table.
+    """
+    device = pick_device(config.device)
+    threads = config.threads or checkpoint_threads(folder.checkpoints / "last")
+    if threads:
+        torch.set_num_threads(threads)
+    progress(Step("Device", detail=describe_device(device)))
+    memory = config.memory_gb * 1e9 or free_memory(torch.device("cpu")) / 2
+    progress(Step("Reading tables", detail=", ".join(path.name for path in source)))
+    dataset = open_table_dataset(source, config, memory=memory, should_stop=should_stop)
+    progress(Step("Cells", detail=dataset.in_words()))
+    network = place_network(
+        seeded_network(table_architecture(dataset, config), config.seed),
+        device,
+        precision=config.precision,
+        compiled=config.compiled,
+    )
+    chosen = dataset.learnt(config.seed)
+    training = dataset.cells(chosen, device)
+    validation = dataset.cells(dataset.split.cells(VALIDATION), device)
+    _place(training, validation, network, config, progress)
+    settings = in_nats(config, dataset)
+    with own_random_numbers(device):
+        torch.manual_seed(step_seed(config.seed, _LATENTS, 0))
+        objective = get_objective(config.objective, network, training, settings)
+    fingerprint = dataset.fingerprint()
+    keeper = Keeper(folder, network, objective, config, validation, fingerprint)
+    position, losses = keeper.restore()
+    loop = Loop(
+        network,
+        objective,
+        training,
+        validation,
+        settings,
+        names=lambda cell: str(dataset.matched.cells[int(chosen[cell])]),
+        keeper=keeper,
+        position=position,
+        losses=losses,
+    )
+    loop.run(progress, should_stop)
+    set_precision(network, torch.float32)
+    progress(Step("Scoring held-out cells"))
+    held_out = dataset.cells(dataset.split.cells(TEST), device)
+    held_out.to_device()
+    model = Apollo(network, _card(dataset, network, config, fingerprint), device)
+    model.card = model.card.model_copy(
+        update={
+            "scores": score_tables(network, held_out),
+            "sizes": network.sizes(),
+            "gap": encoding_gap(network, objective, training, "mse"),
+            "verdict": judge(network, validation),
+        }
+    )
+    model.save(folder.model, overwrite=True)
+    progress(Step("Placing all cells"))
+    everything = dataset.cells(np.arange(len(dataset.matched.cells)), device)
+    latents = obsm_of(dataset, encode_cells(network, everything, should_stop), source)
+    _write(folder, source, latents, config.latents, progress)
+    return latents
+
+
+def table_architecture(dataset: TableDataset, config: TableTrainConfig) -> Architecture:
+    """Networks for the tables of a training."""
+    return Architecture(
+        modalities=dataset.modalities(config.specific),
+        vocabulary=(),
+        shared=config.shared,
+        hidden=config.hidden,
+        depth=config.depth,
+        table_blocks=config.table_blocks,
+        shared_decoders=config.shared_decoders,
+        normal_codes=normal_codes(config.objective),
+    )
+
+
+def in_nats(config: TableTrainConfig, dataset: TableDataset) -> TableTrainConfig:
+    """Prices as the loop takes them: losses are means over features, of which a table has this many."""
+    features = dataset.mean_features()
+    prices = {name: getattr(config, name) / features for name in ("beta", "eta", "nuisance_weight")}
+    return config.model_copy(update=prices)
+
+
+def obsm_of(
+    dataset: TableDataset, latents: TableLatents, source: tuple[Path, ...]
+) -> dict[str, dict[str, np.ndarray]]:
+    """Latents in the order of the cells of every table as it was given, before any filter."""
+    made = {}
+    for name, cells in cell_names(source, tuple(dataset.tables)).items():
+        position = dataset.matched.positions(cells)
+        blocks = {SHARED: latents.shared, f"X_apollo_{name}": latents.specific[name]}
+        made[name] = {key: _placed(values, position) for key, values in blocks.items() if values.shape[1]}
+    return made
+
+
+def _placed(values: np.ndarray, position: np.ndarray) -> np.ndarray:
+    placed = np.full((len(position), values.shape[1]), np.nan, np.float32)
+    placed[position >= 0] = values[position[position >= 0]]
+    return placed
+
+
+def _write(
+    folder: RunFolder,
+    source: tuple[Path, ...],
+    latents: Mapping[str, Mapping[str, np.ndarray]],
+    where: str,
+    progress: Progress,
+) -> None:
+    if where == "none":
+        return
+    for path in source:
+        parts: dict[str, FilePart] = {
+            name: part for name, part in file_parts(path).items() if name in latents
+        }
+        target = path if where == "in-place" else folder.path / "latents" / path.name
+        progress(Step("Writing latents", detail=str(target)))
+        write_latents(path, target, {part.group: latents[name] for name, part in parts.items()})
+
+
+def _place(
+    training: CellData, validation: CellData, network: Network, config: TableTrainConfig, progress: Progress
+) -> None:
+    """Bring compressed tables onto the device where they fit, and say how much memory the job takes."""
+    plan = plan_memory(training, validation, network, config.memory_gb)
+    progress(Step("Memory", detail=plan.in_words()))
+    if plan.resident:
+        training.to_device()
+        validation.to_device()
+
+
+def _card(dataset: TableDataset, network: Network, config: TableTrainConfig, fingerprint: str) -> ModelCard:
+    split = dataset.split
+    return ModelCard(
+        architecture=network.architecture,
+        tables=dataset.cards(),
+        objective=config.objective,
+        training=config.model_dump(mode="json", exclude={"output", "overwrite"}),
+        fingerprint=fingerprint,
+        held_out=HeldOut(by=split.by, test=split.test, validation=split.validation, cells=split.counts()),
+        versions={
+            "napari-apollo": __version__,
+            "torch": torch.__version__,
+            "numpy": np.__version__,
+            "python": platform.python_version(),
+        },
+        licence=config.licence,
+    )

@@ -1,0 +1,96 @@
+"""Where the tables of a training come from: files, or objects in memory, which a run folder then keeps."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from napari_apollo.errors import ConfigError, FileError
+from napari_apollo.storage import whole_file
+from napari_apollo.tables.reading import file_parts, modality_name
+from napari_apollo.train.folder import RunFolder, prepare_folder
+from napari_apollo.train.tableconfig import TableTrainConfig
+
+
+def table_sources(source: Any) -> tuple[Path, ...] | None:
+    """The files that a source of tables names; None where it is in memory."""
+    if isinstance(source, (str, Path)):
+        return (Path(source),)
+    if isinstance(source, Sequence) and all(isinstance(each, (str, Path)) for each in source):
+        return tuple(Path(each) for each in source)
+    return None
+
+
+def keep_in_folder(source: Any, folder: RunFolder) -> tuple[Path, ...]:
+    """Write tables in memory into a run folder, so that the run can be gone on with, and scored, later."""
+    paths = []
+    for name, data in _in_memory(source):
+        path = folder.path / "tables" / f"{name}.h5ad"
+        with whole_file(path) as partial:
+            data.write_h5ad(partial)
+        paths.append(path)
+    return tuple(paths)
+
+
+def assign_latents(source: Any, latents: Mapping[str, Mapping[str, np.ndarray]]) -> None:
+    """Give tables in memory their latents."""
+    for name, data in _in_memory(source):
+        for key, values in latents[name].items():
+            data.obsm[key] = values
+
+
+def _in_memory(source: Any) -> Iterator[tuple[str, Any]]:
+    entries = source.mod if hasattr(source, "mod") else source
+    if not isinstance(entries, Mapping):
+        raise ConfigError(
+            "Tables are wanted as paths, a MuData, or a mapping of names to AnnData; found "
+            f"{type(source).__name__}. A single AnnData needs a name: {{'rna': adata}}."
+        )
+    for name, data in entries.items():
+        if isinstance(data, (str, Path)):
+            raise ConfigError(f"{name} is a path among tables in memory; give paths alone, or objects alone.")
+        yield modality_name(name), data
+
+
+def check_files(source: tuple[Path, ...], config: TableTrainConfig) -> None:
+    """Refuse what can be refused before a process is begun: files that are not there, or may not be written.
+
+    Raises
+    ------
+    FileError
+        Naming the file.
+    """
+    names: dict[str, Path] = {}
+    for path in source:
+        for name in file_parts(path):
+            if name in names:
+                raise ConfigError(f"{path} and {names[name]} both hold a table called {name!r}.")
+            names[name] = path
+        if config.latents == "in-place" and not os.access(path, os.W_OK):
+            raise FileError(path, "may not be written.", "Let latents go into copies.")
+
+
+def prepare_table_folder(source: Any, config: TableTrainConfig) -> RunFolder:
+    """Make a run folder for tables; those in memory are written into it.
+
+    Raises
+    ------
+    RunError
+        When it exists and may not be replaced, or is something else than a run folder.
+    """
+    files = table_sources(source)
+    if files is not None:
+        check_files(files, config)
+        return prepare_folder(files, config)
+    folder = prepare_folder((), config)
+    try:
+        folder.write_config(keep_in_folder(source, folder), config)
+    except BaseException:
+        shutil.rmtree(folder.path, ignore_errors=True)
+        raise
+    return folder
