@@ -106,6 +106,9 @@ def test_a_turn_is_the_sum_that_the_facts_state(turn: int) -> None:
     moved = {key for key in before if not torch.equal(before[key], after[key])}
     assert moved
     assert all(name in key or key.startswith("stains") for key in moved)
+    assert all(
+        p.requires_grad == (name in key) for key, p in network.named_parameters() if "stains" not in key
+    )
     weight = f"encoders.{name}.to_shared.weight"
     assert float((after[weight] - before[weight]).abs().max()) == pytest.approx(1e-5, rel=0.05)
 

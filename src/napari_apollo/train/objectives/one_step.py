@@ -115,6 +115,7 @@ class TurnsStage:
         self._settings = settings
         self._data = data
         self._names = list(network.encoders)
+        self._learning = ""
         # The epoch at hand, and what encoders said after their turn: NaN where they said nothing yet.
         self._epoch = torch.zeros((), dtype=torch.int64)
         length = network.architecture.shared
@@ -137,8 +138,9 @@ class TurnsStage:
         self._rates = [group["lr"] for group in self._optimiser.param_groups]
 
     def prepare(self) -> None:
-        """Everything learns, when its turn comes."""
+        """Everything learns when its turn comes, which the first step of the epoch knows."""
         self._network.train().requires_grad_(True)
+        self._learning = ""
 
     def step(self, batch: Batch, rate_scale: float, done: float = 0.0) -> Tensor:
         """One step of the networks whose turn it is."""
@@ -148,11 +150,20 @@ class TurnsStage:
             self._epoch.fill_(epoch)
         found = dict.fromkeys(self.losses[1:], batch.cells.new_zeros((), dtype=torch.float32))
         name = self._turn(epoch)
+        if name != self._learning:
+            self._let_learn(name)
         if name in batch.views:
             found |= self._losses(name, batch)
             total = torch.stack(list(found.values())).sum()
             descend(self._optimiser, total, self._rates, rate_scale)
         return torch.stack([torch.stack(list(found.values())).sum(), *found.values()]).detach()
+
+    def _let_learn(self, name: str) -> None:
+        # Momentum of the others' last turn must not move them on.
+        for parts in (self._network.encoders, self._network.decoders, self._network.shared_decoders):
+            for other, module in parts.items():
+                module.requires_grad_(other == name)
+        self._learning = name
 
     def _turn(self, epoch: int) -> str:
         return self._names[epoch % len(self._names)]
