@@ -136,7 +136,7 @@ class AgreementStage:
         self._network = network
         self._settings = settings
         self._posteriors = posteriors
-        self._closings = torch.zeros((), dtype=torch.int64)
+        self._closings = 0
         names = list(network.encoders)
         self.losses = (
             "total",
@@ -161,10 +161,10 @@ class AgreementStage:
     def step(self, batch: Batch, rate_scale: float, done: float = 0.0) -> Tensor:
         """One step of all optimisers on the summed loss."""
         posteriors = self._posteriors
-        if int(self._closings) < len(CLOSINGS) and done >= CLOSINGS[int(self._closings)]:
+        if self._closings < len(CLOSINGS) and done >= CLOSINGS[self._closings]:
             self._closings += 1
             # Before information has become cheap, little is not yet nothing.
-            least = self._settings.unused_below if int(self._closings) == len(CLOSINGS) else 0.0
+            least = self._settings.unused_below if self._closings == len(CLOSINGS) else 0.0
             posteriors.close(self._network, least, self._settings.told_above)
         shared = posteriors.shared.gather(batch.cells)
         specific = {
@@ -300,14 +300,14 @@ class AgreementStage:
     def tensors(self) -> dict[str, Tensor]:
         """Posteriors with their moments, and the networks' optimiser."""
         return {
-            "closings": self._closings,
+            "closings": torch.tensor(self._closings),
             **prefixed("posteriors", self._posteriors.tensors()),
             **prefixed("adam", adam_tensors(self._optimiser, self.network_parameters)),
         }
 
     def load(self, tensors: Mapping[str, Tensor]) -> None:
         """Go on from what ``tensors`` gave."""
-        self._closings.copy_(tensors["closings"])
+        self._closings = int(tensors["closings"])
         self._posteriors.load(under("posteriors", tensors))
         load_adam(self._optimiser, self.network_parameters, under("adam", tensors))
 

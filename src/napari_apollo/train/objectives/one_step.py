@@ -117,7 +117,7 @@ class TurnsStage:
         self._names = list(network.encoders)
         self._learning = ""
         # The epoch at hand, and what encoders said after their turn: NaN where they said nothing yet.
-        self._epoch = torch.zeros((), dtype=torch.int64)
+        self._epoch = 0
         length = network.architecture.shared
         self._said = {
             name: torch.full((data.n_cells, length), torch.nan, device=data.device) for name in self._names
@@ -145,9 +145,9 @@ class TurnsStage:
     def step(self, batch: Batch, rate_scale: float, done: float = 0.0) -> Tensor:
         """One step of the networks whose turn it is."""
         epoch = int(done * self.epochs + 1e-9)
-        if epoch != int(self._epoch):
+        if epoch != self._epoch:
             self._note(self._turn(epoch - 1))
-            self._epoch.fill_(epoch)
+            self._epoch = epoch
         found = dict.fromkeys(self.losses[1:], batch.cells.new_zeros((), dtype=torch.float32))
         name = self._turn(epoch)
         if name != self._learning:
@@ -212,14 +212,14 @@ class TurnsStage:
     def tensors(self) -> dict[str, Tensor]:
         """Whose turn it is, what was said, and the optimiser."""
         return {
-            "epoch": self._epoch,
+            "epoch": torch.tensor(self._epoch),
             **prefixed("said", self._said),
             **prefixed("adam", adam_tensors(self._optimiser, self.network_parameters)),
         }
 
     def load(self, tensors: Mapping[str, Tensor]) -> None:
         """Go on from what ``tensors`` gave."""
-        self._epoch.copy_(tensors["epoch"])
+        self._epoch = int(tensors["epoch"])
         for name, said in under("said", tensors).items():
             self._said[name].copy_(said)
         load_adam(self._optimiser, self.network_parameters, under("adam", tensors))
