@@ -104,6 +104,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
         embedding=2,
         crop_size=SIZE,
         widths=(4, 4),
+        normal_codes=True,
         specific_maps=2,
     )
     card = ModelCard(

@@ -20,7 +20,11 @@ from napari_apollo.viewer.compare import (
     show_overlay,
     side_by_side,
 )
+from napari_apollo.viewer.overlay import BEYOND
 from napari_apollo.viewer.state import Session
+
+KNOWN = [role for role in ROLES if role not in (BEYOND, "uncertainty")]
+"""Roles of predictions that say nothing about trust."""
 
 
 @pytest.fixture
@@ -38,7 +42,7 @@ def seen(viewer: ViewerModel) -> set[tuple[str, str]]:
 
 def test_measured_and_predicted_are_seen_at_first(viewer: ViewerModel) -> None:
     assert {role for role, _ in seen(viewer)} == {"measured", "predicted"}
-    assert roles_of(viewer, "CD4") == list(ROLES)
+    assert roles_of(viewer, "CD4") == KNOWN
 
 
 def test_showing_again_adds_nothing_twice(viewer: ViewerModel, small: SimpleNamespace) -> None:
@@ -69,18 +73,18 @@ def test_the_error_is_the_difference(viewer: ViewerModel, small: SimpleNamespace
 
 
 def test_flip_goes_round(viewer: ViewerModel) -> None:
-    shown = [flip(viewer, "CD4") for _ in range(len(ROLES) + 1)]
-    assert shown == [*ROLES, ROLES[0]]
+    shown = [flip(viewer, "CD4") for _ in range(len(KNOWN) + 1)]
+    assert shown == [*KNOWN, KNOWN[0]]
     assert seen(viewer) == {("measured", "CD4")}
     assert flip(viewer, "CD4", "predicted") == "predicted"
     assert flip(viewer, "CD99") == ""
 
 
 def test_side_by_side_in_the_order_of_the_words(viewer: ViewerModel) -> None:
-    assert side_by_side(viewer, "CD8") == len(ROLES)
+    assert side_by_side(viewer, "CD8") == len(KNOWN)
     assert viewer.canvas.grid.enabled
     visible = [layer.metadata["napari_apollo"]["role"] for layer in viewer.layers if layer.visible]
-    assert visible == list(ROLES)
+    assert visible == KNOWN
     side_by_side(viewer, "")
     assert not viewer.canvas.grid.enabled
 

@@ -100,7 +100,12 @@ class Canvas:
         return tuple(found)
 
     def layer(
-        self, stain: str, role: ChannelRole | str = ChannelRole.MEASURED, *, levels: bool = True
+        self,
+        stain: str,
+        role: ChannelRole | str = ChannelRole.MEASURED,
+        *,
+        levels: bool = True,
+        only: np.ndarray | None = None,
     ) -> list[da.Array]:
         """A channel as lazy arrays, (Y, X) first and then halved again and again.
 
@@ -109,9 +114,11 @@ class Canvas:
         stain
             Stain to show.
         role
-            ``measured``, ``reconstructed``, ``reconstructed_shared`` or ``predicted``.
+            ``measured``, ``reconstructed``, ``reconstructed_shared``, ``predicted`` or ``uncertainty``.
         levels
             False for the full resolution only.
+        only
+            (n,) bool, which cells of ``placement`` are shown; all where not given.
 
         Returns
         -------
@@ -128,11 +135,10 @@ class Canvas:
         if not any(same_stain(stain, other) for other in known):
             raise UnknownStain(stain, known or ("nothing",), f"the {role} channels of {self.placement.image}")
         dtype = self._dtype(stain, role)
-        full = self._tiled(self.shape, dtype, lambda region: self._values(stain, role, region, dtype))
+        full = self._tiled(self.shape, dtype, lambda region: self._values(stain, role, region, dtype, only))
         if not levels:
             return [full]
-        means = self._means(stain, role)
-        return self._levels(full, means)
+        return self._levels(full, self._means(stain, role, only))
 
     def labels(self, *, levels: bool = True) -> list[da.Array]:
         """Regions of the cells as a label image, int32, values ``placement.ids``."""
@@ -188,10 +194,13 @@ class Canvas:
         compact = np.append(np.cumsum(used[:-1]) - 1, -1).astype(np.int32)
         return Ownership(near[used[:-1]], compact[owner])
 
-    def _values(self, stain: str, role: ChannelRole, region: Region, dtype: np.dtype[Any]) -> np.ndarray:
+    def _values(
+        self, stain: str, role: ChannelRole, region: Region, dtype: np.dtype[Any], only: np.ndarray | None
+    ) -> np.ndarray:
         own = self.ownership(region)
         having = np.array([self._has(panel, stain, role) for panel in self.placement.panels])
-        shown = np.flatnonzero(having[self.placement.panel[own.cells]])
+        wanted = having[self.placement.panel[own.cells]]
+        shown = np.flatnonzero(wanted if only is None else wanted & only[own.cells])
         crops = self._gather(own.cells[shown], lambda panel, rows: self._read(panel, rows, stain, role))
         crop_of = np.full(len(own.cells), -1)
         crop_of[shown] = np.arange(len(shown))
@@ -243,7 +252,9 @@ class Canvas:
         ]
         return np.result_type(*kinds)
 
-    def _means(self, stain: str, role: ChannelRole) -> tuple[np.ndarray, np.ndarray] | None:
+    def _means(
+        self, stain: str, role: ChannelRole, only: np.ndarray | None = None
+    ) -> tuple[np.ndarray, np.ndarray] | None:
         """Mean and area (field pixels) of every cell in a channel; None where nobody stored them."""
         if self.predictions is None:
             return None
@@ -255,7 +266,7 @@ class Canvas:
             area[members] = self.predictions.areas(panel, place.row[members]) * place.scale[members] ** 2
             if self._has(panel, stain, role):
                 mean[members] = self.predictions.means(panel, role, stain, place.row[members])
-        return mean, area
+        return (mean if only is None else np.where(only, mean, 0)), area
 
     # --- dask --------------------------------------------------------------------------------
 

@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from napari_apollo.errors import DataError, ModelError, PanelMismatch
 from napari_apollo.panels import Panel, same_stain
 
 if TYPE_CHECKING:
     from napari_apollo.cells.store import CellStore
-    from napari_apollo.model import Apollo
+    from napari_apollo.model import ModelCard
 
 _PIXEL_TOLERANCE = 0.02
 
 
+class Described(Protocol):
+    """A model, or its description alone."""
+
+    @property
+    def card(self) -> ModelCard:
+        """What it learnt from."""
+
+
 def require_fit(
-    model: Apollo,
+    model: Described,
     place: str,
     store: CellStore,
     *,
@@ -83,7 +91,7 @@ def require_fit(
     return tuple(wanted)
 
 
-def _mismatch(model: Apollo, panel: Panel, skip_unknown: bool, other_anchor: bool) -> str:
+def _mismatch(model: Described, panel: Panel, skip_unknown: bool, other_anchor: bool) -> str:
     """What of a panel the model does not know, in words; empty when all is known."""
     card = model.card
     anchors = [own.anchor for own in card.panels]

@@ -16,7 +16,7 @@ from napari_apollo.predict.store import PredictionStore
 from napari_apollo.study import Study
 from napari_apollo.viewer.layers import KEY, About, Frame, LayerSpec, about, find_layers, image_layer
 from napari_apollo.viewer.open import same_image, study_layers
-from napari_apollo.viewer.overlay import prediction_layers
+from napari_apollo.viewer.overlay import BEYOND, prediction_layers
 
 MOST = 32_000_000
 """Pixels of a layer up to which its data are computed before it is added; larger ones stay lazy."""
@@ -26,14 +26,24 @@ _FRAME = ("scale", "translate", "rotate", "shear", "affine", "units", "axis_labe
 ERROR = "error"
 """Role of layers that show where a reconstruction differs from what was measured."""
 
-ROLES = (*(str(role) for role in ChannelRole if role is not ChannelRole.UNCERTAINTY), ERROR)
+ROLES = (
+    *(str(role) for role in ChannelRole if role is not ChannelRole.UNCERTAINTY),
+    BEYOND,
+    str(ChannelRole.UNCERTAINTY),
+    ERROR,
+)
 """Roles that can be shown, in the order in which they are compared."""
+
+FIRST = ("measured", "predicted", BEYOND)
+"""Roles that are seen at first, where they are wanted."""
 
 ROLE_WORDS = {
     "measured": "Measured",
     "reconstructed": "Reconstructed",
     "reconstructed_shared": "Reconstructed (shared part)",
     "predicted": "Predicted from DNA",
+    BEYOND: "Predicted beyond support, in grey",
+    "uncertainty": "Uncertainty of the prediction",
     ERROR: "Error of the reconstruction",
 }
 
@@ -45,7 +55,7 @@ def show_overlay(
     image: str,
     *,
     stains: Sequence[str] = (),
-    roles: Collection[str] = ("measured", "predicted"),
+    roles: Collection[str] = FIRST,
     study: Study | None = None,
 ) -> list[Any]:
     """Show one image with what a model says about it.
@@ -75,6 +85,7 @@ def show_overlay(
     clear_others(viewer, predictions, image)
     added = [spec.add(viewer) for spec in missing(viewer, measured_specs(predictions, image, stains, study))]
     wanted = model_specs(viewer, predictions, store, image, stains, roles)
+    make_way(viewer, wanted)
     added += [spec.add(viewer) for spec in missing(viewer, wanted)]
     show_first(viewer, predictions, roles, stains)
     return added
@@ -157,6 +168,15 @@ def error_specs(
     return specs
 
 
+def make_way(viewer: Any, specs: Iterable[LayerSpec]) -> None:
+    """Remove predicted layers with cells beyond support, where those get a layer of their own now."""
+    for spec in missing(viewer, specs):
+        known = spec.kwargs["metadata"][KEY]
+        if known["role"] == BEYOND:
+            for layer in find_layers(viewer, role=ChannelRole.PREDICTED, stain=known["stain"]):
+                viewer.layers.remove(layer)
+
+
 def missing(viewer: Any, specs: Iterable[LayerSpec]) -> list[LayerSpec]:
     """Layers that are not open yet."""
     there = {_key(layer.metadata.get(KEY, {})) for layer in viewer.layers}
@@ -167,7 +187,7 @@ def show_first(
     viewer: Any, predictions: PredictionStore, roles: Collection[str], stains: Collection[str] = ()
 ) -> None:
     """What is seen at first: measured and predicted, which complete each other; else the first role."""
-    first = [role for role in ("measured", "predicted") if role in roles] or list(roles)[:1]
+    first = [role for role in FIRST if role in roles] or list(roles)[:1]
     set_visible(viewer, first, stains)
     for layer in find_layers(viewer, role="measured", stain=predictions.anchor):
         layer.visible = True

@@ -7,6 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from napari_apollo.cells.store import CellStore
 from napari_apollo.errors import DataError, StoreError
 from napari_apollo.panels import same_stain
@@ -28,12 +30,19 @@ from napari_apollo.viewer.layers import (
 )
 from napari_apollo.viewer.open import same_image
 from napari_apollo.viewer.tables import as_features
+from napari_apollo.viewer.trusting import beyond_support
 
 if TYPE_CHECKING:
     from napari.layers import Layer
 
 ROLES = (ChannelRole.RECONSTRUCTED, ChannelRole.PREDICTED)
+
+BEYOND = "beyond support"
+"""Role of layers with the predictions of cells that are unlike any the model learnt the stain from."""
+
 _SHOWN_AT_FIRST = (ChannelRole.MEASURED, ChannelRole.PREDICTED)
+_GREY = "#9a9a9a"
+_AMBER = "#ffb000"
 
 
 def add_predictions(
@@ -66,7 +75,9 @@ def add_predictions(
     stains
         Stains to show; all where not given.
     roles
-        Any of ``reconstructed``, ``reconstructed_shared``, ``predicted``.
+        Any of ``reconstructed``, ``reconstructed_shared``, ``predicted``, ``uncertainty`` where it was drawn,
+        and ``beyond support``: then the predictions of cells unlike any that the model learnt the stain from
+        have a layer of their own, in grey, and the layer ``predicted`` has the other cells alone.
     table
         Whether to add the cells as a labels layer with their table.
     source
@@ -129,11 +140,11 @@ def prediction_layers(
     canvas = Canvas(store, predictions, image=image, shape=shape)
     colours = stain_colours(tuple(dict.fromkeys((*canvas.stains(), *predictions.card.vocabulary))))
     layers = []
-    for role in roles_in_order(roles):
+    for role in roles_in_order(role for role in roles if role != BEYOND):
         for stain in canvas.stains(role):
             if stains is not None and not any(same_stain(stain, wanted) for wanted in stains):
                 continue
-            made_from = source if role is ChannelRole.PREDICTED else measured.get(stain, source)
+            from_anchor = role in (ChannelRole.PREDICTED, ChannelRole.UNCERTAINTY)
             shown = About(
                 role,
                 image,
@@ -141,22 +152,46 @@ def prediction_layers(
                 panel=", ".join(name for name in store.panels if stain in predictions.stains(name, role)),
                 anchor=predictions.anchor,
                 model=predictions.model_name,
-                source=_id(made_from),
+                source=_id(source if from_anchor else measured.get(stain, source)),
                 opened=str(predictions.path),
             )
-            layer = image_layer(
-                canvas.layer(stain, role),
-                shown,
-                frame,
-                contrast_limits=_limits(measured.get(stain), predictions, stain),
-                colour=colours.get(stain),
-                visible=role in _SHOWN_AT_FIRST,
-            )
-            layers.append(layer)
+            limits, colour = _limits(measured.get(stain), predictions, stain), colours.get(stain, "")
+            if role is ChannelRole.UNCERTAINTY:
+                limits, colour = _spread_limits(predictions, stain), _AMBER
+            beyond = beyond_support(store, stain) if BEYOND in roles and role == "predicted" else None
+            parts = _apart(shown, colour, None if beyond is None else beyond[canvas.placement.positions])
+            layers += [
+                image_layer(
+                    canvas.layer(stain, role, only=only),
+                    part,
+                    frame,
+                    contrast_limits=limits,
+                    colour=own,
+                    visible=role in _SHOWN_AT_FIRST,
+                    name=name,
+                )
+                for part, own, name, only in parts
+            ]
     if table:
         cells = About("cells", image, panel=", ".join(store.panels), source=_id(source))
         layers.append(cells_layer(canvas, store, cells, frame))
     return layers
+
+
+def _apart(
+    shown: About, colour: str, beyond: np.ndarray | None
+) -> list[tuple[About, str, str, np.ndarray | None]]:
+    """A channel in one layer, or in two where some of its cells are beyond support.
+
+    Each with its colour, its name, and which cells of the canvas it has.
+    """
+    if beyond is None or not beyond.any():
+        return [(shown, colour, shown.name, None)]
+    apart = replace(shown, role=BEYOND)
+    return [
+        (shown, colour, shown.name, ~beyond),
+        (apart, _GREY, f"{shown.name.removesuffix(')')}, {BEYOND})", beyond),
+    ]
 
 
 def cells_layer(canvas: Canvas, store: CellStore, about: About, frame: Frame) -> LayerSpec:
@@ -197,6 +232,12 @@ def _limits(measured: Layer | None, predictions: PredictionStore, stain: str) ->
         return predictions.card.limits.get(stain)
     low, high = measured.contrast_limits
     return float(low), float(high)
+
+
+def _spread_limits(predictions: PredictionStore, stain: str) -> tuple[float, float]:
+    """From sure to a standard deviation of a quarter of the stain's range."""
+    low, high = predictions.card.limits.get(stain, (0.0, 1.0))
+    return 0.0, (float(high) - float(low)) / 4
 
 
 def _place(store: CellStore, image: str, source: Layer | None) -> tuple[tuple[int, int], Frame]:

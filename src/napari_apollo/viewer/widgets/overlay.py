@@ -18,12 +18,11 @@ from napari_apollo.viewer.adopting import adopt
 from napari_apollo.viewer.child import in_child
 from napari_apollo.viewer.forms import ConfigForm
 from napari_apollo.viewer.layers import LayerSpec, about, find_layers
-from napari_apollo.viewer.overlay import cell_store_of
+from napari_apollo.viewer.overlay import BEYOND, cell_store_of
 from napari_apollo.viewer.parts import Fold, button, column, heading, note, row, say, small_button
 from napari_apollo.viewer.preferences import DEVICES, preferences
 from napari_apollo.viewer.tool import Tool, short
-
-_FIRST = ("measured", "predicted")
+from napari_apollo.viewer.trusting import fit_in_words, support_in_words
 
 
 class OverlayTool(Tool):
@@ -40,8 +39,8 @@ class OverlayTool(Tool):
         self.run_box.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
         refresh = small_button("refresh", "Look for finished runs again", self.refresh_runs)
         self.form = ConfigForm(
-            PredictConfig, (), ["output", "device", "normalisation", "also_measured", "skip_unknown",
-                                "other_anchor", "batch_size"],
+            PredictConfig, (), ["uncertainty", "output", "device", "normalisation", "also_measured",
+                                "skip_unknown", "other_anchor", "batch_size"],
             modes={"output": "save"}, choices={"device": DEVICES},
             titles={"also_measured": "Also measured stains"},
         )  # fmt: skip
@@ -49,6 +48,8 @@ class OverlayTool(Tool):
             "Predict", "Place every cell, rebuild what was measured, predict what was not", self.predict,
             main=True, name="start",
         )  # fmt: skip
+        self.fit = note()
+        self.run_box.currentIndexChanged.connect(lambda _: self._judge())
         self.about = note()
         self.image = QComboBox()
         self.image.setToolTip("Image that is shown")
@@ -57,7 +58,7 @@ class OverlayTool(Tool):
         self.roles = {}
         for role in compare.ROLES:
             box = self.roles[role] = QCheckBox(compare.ROLE_WORDS[role])
-            box.setChecked(role in _FIRST)
+            box.setChecked(role in compare.FIRST)
             box.setToolTip("Which layers are added; when they are there, whether they are seen")
             box.toggled.connect(partial(self._toggled, role))
         self.stains = QListWidget()
@@ -81,6 +82,7 @@ class OverlayTool(Tool):
             self.missing,
             heading("Model"),
             row(self.run_box, refresh, stretch=0),
+            self.fit,
             self.form,
             self.predict_button,
             self.about,
@@ -117,6 +119,7 @@ class OverlayTool(Tool):
             self.run_box.addItem(folder.name, str(folder))
         self.run_box.setCurrentIndex(max(0, self.run_box.findData(chosen)))
         self._able()
+        self._judge()
 
     def predict(self) -> None:
         """Predict for all cells of the store with the chosen run's model."""
@@ -150,6 +153,7 @@ class OverlayTool(Tool):
                 lambda: compare.model_specs(self.viewer, predictions, store, image, stains, roles),
             )
             if specs is not None:
+                compare.make_way(self.viewer, specs)
                 new = compare.missing(self.viewer, specs)
                 self.run(
                     "Computing the overlay",
@@ -160,7 +164,9 @@ class OverlayTool(Tool):
 
         def done() -> None:
             compare.show_first(self.viewer, predictions, roles, stains)
-            self.say("Scores of each cell are features of the layer “cells”, which is hidden.")
+            words = [self._trust(predictions, store, roles)]
+            words.append("Scores of each cell are features of the layer “cells”, which is hidden.")
+            self.say(" ".join(word for word in words if word))
 
         self.grid.setChecked(False)
         self.viewer.canvas.grid.enabled = False
@@ -268,6 +274,22 @@ class OverlayTool(Tool):
         for layer in find_layers(self.viewer, role=role):
             known = about(layer)
             layer.visible = shown and known is not None and (not stains or known.stain in stains)
+
+    def _judge(self) -> None:
+        """Say what the chosen run would predict, or why it does not fit and what would."""
+        store, folder = self.session.store, self.run_box.currentData()
+        if store is None or not folder:
+            say(self.fit, "")
+            return
+        others = [self.run_box.itemData(number) for number in range(self.run_box.count())]
+        words, fits = fit_in_words(folder, store, [other for other in others if other != folder])
+        say(self.fit, words, "hint" if fits else "problem")
+
+    def _trust(self, predictions: PredictionStore, store: CellStore, roles: list[str]) -> str:
+        """What is to be known of the predictions that are shown."""
+        if "uncertainty" in roles and not find_layers(self.viewer, role="uncertainty"):
+            return "Uncertainty was not computed: set its draws under More settings, and predict again."
+        return support_in_words(store, predictions.card.vocabulary) if BEYOND in roles else ""
 
     def _able(self) -> None:
         ready = self.session.store is not None
