@@ -6,9 +6,10 @@ are not. Here distances from the typical truth are those of donors left out, eve
 little where donors are few and differ: the next donor may lie further off than all that were seen, and how
 far cannot be said without assumptions (Lee, Barber and Willett, "Distribution-free inference with
 hierarchical data": with K donors the interval is infinite at levels above K / (K + 1)). So what is common to
-a donor's cells is taken for normal among donors: its predictive distribution for one more donor is Student's
-t with one degree of freedom less than there are donors, and the width is the quantile of that and of the
-cells' own distances together. It is right on average over donors, and no guarantee for one.
+a donor's cells is taken for normal among donors. The width is the quantile of the cells' own distances with
+such a shift, wider by the ratio of Student's t to the normal for as many degrees of freedom as the sum of both
+variances has (Satterthwaite, Biometrics Bull. 2, 110 (1946)). It is right on average over donors, and no
+guarantee for one.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import t
+from scipy.stats import norm, t
 
 from napari_apollo.errors import ConfigError, DataError
 from napari_apollo.predict.featurescores import FeaturePairs
@@ -29,9 +30,10 @@ Floats = NDArray[np.float64]
 _LEAST_CELLS = 30
 _CELLS_A_KNOT = 40  # cells that a knot of the centre and the scale rests on
 _MOST_KNOTS = 10
+_LEAST_SCALE = 0.01  # typical distance at least, in standard deviations of the feature
 _MOST_FOLDS = 8  # donors are left out one by one up to so many, and in as many groups where there are more
 _MOST_POINTS = 500  # quantiles that stand for the distances of more cells
-_SHIFTS = (np.arange(31) + 0.5) / 31  # probabilities at which the shift of one more donor is taken
+_SHIFTS = norm.ppf((np.arange(31) + 0.5) / 31)  # where the shift of one more donor is taken
 
 
 @dataclass(frozen=True)
@@ -57,8 +59,7 @@ class FeatureInterval:
     reach
         Half widths in units of the typical distance.
     coverage
-        (unit,) coverage of each donor (or field) by an interval made without it; NaN where the others are too
-        few to make one.
+        (unit,) coverage of each donor (or field) by an interval made without it.
     units
         Names of these.
     """
@@ -109,16 +110,16 @@ def fit_interval(
         )
     if np.ptp(y) == 0:
         raise DataError("The feature is the same in all cells.")
+    least = _LEAST_SCALE * float(np.std(y))
     coverage = np.full(len(names), np.nan)
     fold_of_unit = _folds(len(names))
     for fold in np.unique(fold_of_unit):
         tested = fold_of_unit[unit_of] == fold
-        shape, reach = _calibrated(x[~tested], y[~tested], unit_of[~tested], level)
-        within = _distance(shape, x[tested], y[tested])
-        covered = np.abs(within) <= reach
+        shape, reach = _calibrated(x[~tested], y[~tested], unit_of[~tested], level, least)
+        covered = np.abs(_distance(shape, x[tested], y[tested])) <= reach
         for k in np.flatnonzero(fold_of_unit == fold):
             coverage[k] = covered[unit_of[tested] == k].mean()
-    shape, reach = _calibrated(x, y, unit_of, level)
+    shape, reach = _calibrated(x, y, unit_of, level, least)
     return FeatureInterval(level, reach, coverage, tuple(names.tolist()), shape)
 
 
@@ -126,7 +127,9 @@ def _folds(units: int) -> NDArray[np.int64]:
     return np.arange(units) % min(units, _MOST_FOLDS)
 
 
-def _calibrated(x: Floats, y: Floats, units: NDArray[np.int64], level: float) -> tuple[_Shape, float]:
+def _calibrated(
+    x: Floats, y: Floats, units: NDArray[np.int64], level: float, least: float
+) -> tuple[_Shape, float]:
     """Shape from all cells, and the reach that the distances of left-out units ask for."""
     unit_of = np.unique(units, return_inverse=True)[1]
     count = int(unit_of.max()) + 1
@@ -134,19 +137,22 @@ def _calibrated(x: Floats, y: Floats, units: NDArray[np.int64], level: float) ->
     distance, others = np.empty(len(x)), np.empty(count)
     for fold in np.unique(fold_of_unit):
         out = fold_of_unit[unit_of] == fold
-        distance[out] = _distance(_shape(x[~out], y[~out]), x[out], y[out])
+        distance[out] = _distance(_shape(x[~out], y[~out], least), x[out], y[out])
         others[fold_of_unit == fold] = (fold_of_unit != fold).sum()
-    return _shape(x, y), _reach(distance, unit_of, others, level)
+    return _shape(x, y, least), _reach(distance, unit_of, others, level)
 
 
-def _shape(x: Floats, y: Floats) -> _Shape:
-    """Median of the truth, and typical distance from it, in bins of cells along the prediction."""
+def _shape(x: Floats, y: Floats, least: float) -> _Shape:
+    """Median of the truth, and typical distance from it, in bins of cells along the prediction.
+
+    The distance is at least ``least``: a feature may be the same in all cells of all donors but one.
+    """
     count = int(np.clip(len(x) // _CELLS_A_KNOT, 1, _MOST_KNOTS))
     bins = [part for part in np.array_split(np.argsort(x, kind="stable"), count) if len(part)]
     knots = np.array([x[part].mean() for part in bins])
     centre = np.array([np.median(y[part]) for part in bins])
     away = np.abs(y - np.interp(x, knots, centre))
-    whole = max(float(np.mean(away)), 1e-12 * float(np.ptp(y)))
+    whole = max(float(np.mean(away)), least)
     # Of bins in which most cells have one value the median distance is 0, and no width would come of it.
     scale = np.array([0.5 * (np.mean(away[part]) + whole) for part in bins])
     return _Shape(knots, centre, scale)
@@ -178,15 +184,18 @@ def _reach(distance: Floats, unit_of: NDArray[np.int64], others: Floats, level: 
     mean = np.bincount(unit_of, weights=distance, minlength=units) * weight
     own = distance - mean[unit_of]
     # The mean of a unit left out differs from the centre by its own shift and by that of the centre.
-    between = np.mean(mean**2 / (1 + 1 / others))
-    shifts = np.sqrt(between * (1 + 1 / units)) * t.ppf(_SHIFTS, units - 1)
+    between = float(np.mean(mean**2 / (1 + 1 / others))) * (1 + 1 / units)
+    within = float(np.sum(weight[unit_of] * own**2)) / units
+    freedom = (units - 1) * ((between + within) / max(between, 1e-12 * within, 1e-300)) ** 2
+    wider = t.ppf((1 + level) / 2, freedom) / norm.ppf((1 + level) / 2)
+    shifts = np.sqrt(between) * _SHIFTS
     order = np.argsort(own, kind="stable")
     below = np.cumsum(weight[unit_of][order]) / units
     points = min(cells, _MOST_POINTS)
     at = np.searchsorted(below, (np.arange(points) + 0.5) / points - 1e-12)
     reached = np.sort(np.abs(own[order][at.clip(max=cells - 1), None] + shifts), axis=None)
     wanted = min(1.0, level * (1 + 1 / cells))
-    return float(reached[min(int(np.ceil(wanted * len(reached))), len(reached)) - 1])
+    return float(wider * reached[min(int(np.ceil(wanted * len(reached))), len(reached)) - 1])
 
 
 def conformal_table(pairs: FeaturePairs, *, level: float = 0.9) -> pd.DataFrame:

@@ -107,6 +107,8 @@ class Evaluation:
     features, intervals
         Of each channel, see ``featurescores.feature_scores`` and ``conformal.conformal_table``; empty where
         features were not asked for.
+    pairs
+        Part, stain, kind and truth to the features of its cells in made and measured images.
     """
 
     table: pd.DataFrame
@@ -115,6 +117,7 @@ class Evaluation:
     coexpression: pd.DataFrame = field(default_factory=pd.DataFrame)
     features: pd.DataFrame = field(default_factory=pd.DataFrame)
     intervals: pd.DataFrame = field(default_factory=pd.DataFrame)
+    pairs: dict[tuple[str, str, str, str], FeaturePairs] = field(default_factory=dict)
 
     def tables(self) -> dict[str, pd.DataFrame]:
         """Tables that are written, by the name of their file; those without rows are left out."""
@@ -186,8 +189,9 @@ def evaluate(
         "settings": config.model_dump(mode="json", exclude={"output"}),
         "baseline": work.baseline,
     }
-    features, intervals = work.feature_tables()
-    evaluation = Evaluation(table, cells, about, coexpression(cells), features, intervals)
+    pairs = work.pairs()
+    features, intervals = _feature_tables(pairs, config.level, progress, should_stop)
+    evaluation = Evaluation(table, cells, about, coexpression(cells), features, intervals, pairs)
     if config.output is not None:
         evaluation.write(config.output)
     return evaluation
@@ -244,17 +248,10 @@ class _Evaluating:
                 done += len(batch)
                 yield done, total, self._score(panel, batch, part).assign(part=part)
 
-    def feature_tables(self) -> tuple[pd.DataFrame, pd.DataFrame]:
-        """Scores of features, and what their intervals cover; empty where they were not asked for."""
-        features, intervals = [], []
-        for key, parts in self._pairs.items():
-            about = dict(zip(KEYS, key, strict=True))
-            pairs = join_pairs(parts)
-            if pairs.names:
-                features.append(feature_scores(pairs).assign(**about))
-            if pairs.names and about["kind"] == "predicted":
-                intervals.append(conformal_table(pairs, level=self.config.level).assign(**about))
-        return _together(features), _together(intervals)
+    def pairs(self) -> dict[tuple[str, str, str, str], FeaturePairs]:
+        """Features of each channel's cells in made and measured images, where they were asked for."""
+        joined = {key: join_pairs(parts) for key, parts in self._pairs.items()}
+        return {key: pairs for key, pairs in joined.items() if pairs.names}
 
     def _rows(self, panel: str, part: str) -> np.ndarray:
         rows = np.flatnonzero(self.part[self.store.rows(panel)] == part)
@@ -363,6 +360,24 @@ class _Evaluating:
         means = {stain: (total / counts[stain]).astype(np.float32) for stain, total in sums.items()}
         unknown = np.full((size, size), np.nan, np.float32)
         return {stain: means.get(stain, unknown) for stain in {*means, *self.inference.vocabulary}}, seen
+
+
+def _feature_tables(
+    pairs: dict[tuple[str, str, str, str], FeaturePairs],
+    level: float,
+    progress: Progress,
+    should_stop: ShouldStop,
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Scores of features, and what their intervals cover."""
+    features, intervals = [], []
+    for number, (key, own) in enumerate(pairs.items()):
+        stop_if_asked(should_stop)
+        about = dict(zip(KEYS, key, strict=True))
+        progress(Step("Comparing features", number, len(pairs), f"{about['stain']}, {about['kind']}"))
+        features.append(feature_scores(own).assign(**about))
+        if about["kind"] == "predicted":
+            intervals.append(conformal_table(own, level=level).assign(**about))
+    return _together(features), _together(intervals)
 
 
 def _together(tables: list[pd.DataFrame]) -> pd.DataFrame:
