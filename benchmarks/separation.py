@@ -2,7 +2,8 @@
 
 Usage: python benchmarks/separation.py [--sets 1 2 3] [--objectives agreement two-step] [--seeds 5]
 
-Prints the rows of the table in docs/training.md, and a line of JSON for each.
+Prints the rows of the tables in docs/training.md, and a line of JSON for each: goals reached, and, for sets
+of the paper, every silhouette beside the published one, with its spread over the seeds.
 """
 
 from __future__ import annotations
@@ -25,6 +26,11 @@ HEAD = (
     "|---|---|---|---|---|---|---|---|---|"
 )
 MIXING = ("1", "4", "5")
+CELLS = [("shared", "Z1"), ("shared", "Z3"), ("x", "Z3"), ("x", "Z1"), ("y", "Z1"), ("y", "Z3")]
+SPREAD_HEAD = (
+    "| set, objective, seeds | " + " | ".join(f"{block}: {factor}" for block, factor in CELLS) + " |\n"
+    "|---" + "|---" * len(CELLS) + "|"
+)
 
 
 def main() -> None:
@@ -39,6 +45,7 @@ def main() -> None:
     machine = platform.processor() or platform.machine()
     print(f"{machine}, torch {torch.__version__}, load {os.getloadavg()[0]:.1f}")
     print(HEAD)
+    spreads = [SPREAD_HEAD]
     for objective in arguments.objectives:
         for name in arguments.sets:
             for size in arguments.sizes:
@@ -49,6 +56,9 @@ def main() -> None:
                 found = run_trial(config).to_dict()
                 print(row(found), flush=True)
                 print(json.dumps(found), flush=True)
+                if name in PAPER_SILHOUETTES.index:
+                    spreads.append(spread(found))
+    print("\n".join(spreads))
 
 
 def row(found: dict[str, Any]) -> str:
@@ -83,10 +93,27 @@ def row(found: dict[str, Any]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
+def spread(found: dict[str, Any]) -> str:
+    """Silhouettes: the paper's one draw, and the median, lowest and highest of ours."""
+    cells = [f"{found['set']}, {found['objective']} {_given(found)}, {len(found['runs'])}"]
+    for block, factor in CELLS:
+        values = sorted(run["silhouettes"][block][factor] for run in found["runs"])
+        paper = PAPER_SILHOUETTES.loc[found["set"], (block, factor)]
+        inside = "" if values[0] <= paper <= values[-1] else " *"
+        median = found["median"]["silhouettes"][block][factor]
+        cells.append(f"{paper:.2f}: {median:.2f} ({values[0]:.2f} to {values[-1]:.2f}){inside}")
+    return f"| {' | '.join(cells)} |"
+
+
+def _given(found: dict[str, Any]) -> str:
+    return f"{found['shared']}+{found['specific']}+{found['specific']}"
+
+
 def _sizes(found: dict[str, Any]) -> str:
-    given = f"{found['shared']}+{found['specific']}+{found['specific']}"
     counts = Counter("+".join(map(str, run["sizes"].values())) for run in found["runs"])
-    return f"{given}, " + " ".join(f"{size}{f' ({n}x)' if n > 1 else ''}" for size, n in counts.most_common())
+    return f"{_given(found)}, " + " ".join(
+        f"{size}{f' ({n}x)' if n > 1 else ''}" for size, n in counts.most_common()
+    )
 
 
 def _short(value: float) -> str:
