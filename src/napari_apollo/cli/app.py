@@ -16,12 +16,13 @@ from napari_apollo.cli.inspect import describe, verify_path
 from napari_apollo.cli.learning import learnt
 from napari_apollo.cli.measuring import Measurable
 from napari_apollo.cli.options import GivenSettings, with_either, with_options
-from napari_apollo.cli.scoring import in_short, scored
+from napari_apollo.cli.scoring import learnt_from_tables, score_images, score_tables
 from napari_apollo.demo import DemoConfig
 from napari_apollo.interpret.config import InterpretConfig
 from napari_apollo.interpret.trial import TrialConfig
 from napari_apollo.measure import MeasureConfig
 from napari_apollo.predict import EvaluateConfig, OverlayConfig, PredictConfig
+from napari_apollo.predict.tableconfig import TableEvaluateConfig
 from napari_apollo.study import Study
 from napari_apollo.study.discover import DiscoverConfig
 from napari_apollo.train import TableTrainConfig, TrainConfig
@@ -227,13 +228,13 @@ def overlay_command(
 
 
 @app.command("evaluate")
-@with_options(EvaluateConfig)
+@with_either(images=EvaluateConfig, tables=TableEvaluateConfig)
 def evaluate_command(
     source: Annotated[
         Path,
         typer.Argument(help="Run folder, whose cells are scored; or a cell store.", show_default=False),
     ],
-    config: EvaluateConfig,
+    config: GivenSettings,
     model: Annotated[
         Path | None,
         typer.Option("--model", help="Run or model folder to score on a cell store.", show_default=False),
@@ -241,16 +242,9 @@ def evaluate_command(
     as_json: AsJson = False,
 ) -> None:
     """Score reconstruction and prediction on held-out cells, beside baselines; with --output, as a report."""
-    from napari_apollo.predict import evaluate
-    from napari_apollo.report.evaluation import REPORT, evaluation_page
-
     with session(as_json=as_json) as run:
-        store, run_or_model = scored(source, model)
-        scores = evaluate(store, run_or_model, config, progress=run.progress, should_stop=run.should_stop)
-        words = [in_short(scores.table).to_string(index=False, float_format="%.3f")]
-        if config.output is not None:
-            words.append(str(evaluation_page(scores).write(config.output / REPORT)))
-        run.finish(scores.to_json(), "\n".join(words))
+        score = score_tables if learnt_from_tables(source) else score_images
+        run.finish(*score(source, model, config, run.progress, run.should_stop))
 
 
 @app.command("interpret")

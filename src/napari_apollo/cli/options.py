@@ -58,7 +58,7 @@ class GivenSettings:
     values: Mapping[str, Any]
     configs: Mapping[str, type[OperationConfig]]
 
-    def of(self, what: str) -> OperationConfig:
+    def of(self, what: str) -> Any:
         """The config for ``what`` the command was given.
 
         Raises

@@ -6,8 +6,12 @@ from pathlib import Path
 
 import pandas as pd
 
-from napari_apollo.cli.inspect import kind_of
+from napari_apollo.cli.inspect import Description, kind_of
+from napari_apollo.cli.options import GivenSettings
 from napari_apollo.errors import ConfigError
+from napari_apollo.predict import EvaluateConfig
+from napari_apollo.predict.tableconfig import TableEvaluateConfig
+from napari_apollo.progress import Progress, ShouldStop
 
 _SHORT = (
     "part",
@@ -22,6 +26,54 @@ _SHORT = (
     "mean_mae",
     "verdict",
 )
+
+
+def learnt_from_tables(source: Path) -> bool:
+    """Whether a path is a run on tables."""
+    if not (source / "status.json").is_file():
+        return False
+    from napari_apollo.train import Run
+
+    return bool(Run(source).tables)
+
+
+def score_images(
+    source: Path, model: Path | None, given: GivenSettings, progress: Progress, should_stop: ShouldStop
+) -> Description:
+    """Score a model on the cells of a store, and tell what came out."""
+    from napari_apollo.predict import evaluate
+    from napari_apollo.report.evaluation import REPORT, evaluation_page
+
+    config: EvaluateConfig = given.of("images")
+    store, run_or_model = scored(source, model)
+    scores = evaluate(store, run_or_model, config, progress=progress, should_stop=should_stop)
+    words = [in_short(scores.table).to_string(index=False, float_format="%.3f")]
+    if config.output is not None:
+        words.append(str(evaluation_page(scores).write(config.output / REPORT)))
+    return scores.to_json(), "\n".join(words)
+
+
+def score_tables(
+    source: Path, model: Path | None, given: GivenSettings, progress: Progress, should_stop: ShouldStop
+) -> Description:
+    """Score a run on tables, and tell what came out.
+
+    Raises
+    ------
+    ConfigError
+        When a model is named besides.
+    """
+    from napari_apollo.predict.tables import evaluate_tables
+
+    config: TableEvaluateConfig = given.of("tables")
+    if model is not None:
+        raise ConfigError(f"{source} is a run on tables: it is scored by its own model; leave --model out.")
+    scores = evaluate_tables(source, config, progress=progress, should_stop=should_stop)
+    words = [scores.in_words()]
+    if config.output is not None:
+        scores.write(config.output)
+        words.append(str(config.output))
+    return scores.to_json(), "\n".join(words)
 
 
 def scored(source: Path, model: Path | None) -> tuple[Path, Path]:

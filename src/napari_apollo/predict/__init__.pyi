@@ -9,3 +9,6 @@ from .prediction import predict as predict
 from .roles import ChannelRole as ChannelRole
 from .roles import channel_name as channel_name
 from .store import PredictionStore as PredictionStore
+from .tableconfig import TableEvaluateConfig as TableEvaluateConfig
+from .tables import TableEvaluation as TableEvaluation
+from .tables import evaluate_tables as evaluate_tables
