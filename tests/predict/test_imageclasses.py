@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from napari_apollo.errors import Cancelled
-from napari_apollo.predict.imageclasses import held_out_image_classes, make_classifier
+from napari_apollo.predict.imageclasses import held_out_image_classes, make_network
 
 
 def discs(rng: np.random.Generator, label: np.ndarray) -> np.ndarray:
@@ -36,5 +36,5 @@ def test_a_class_that_training_would_lack() -> None:
 
 @pytest.mark.parametrize("architecture", ["small", "resnet18"])
 def test_networks_take_one_channel(architecture: str) -> None:
-    network = make_classifier(architecture, 3).eval()
+    network = make_network(architecture, 3).eval()
     assert network(torch.zeros(2, 1, 32, 32)).shape == (2, 3)

@@ -6,15 +6,18 @@ from napari_apollo.probes import separability_warnings as separability_warnings
 
 from .cells import LatentCells as LatentCells
 from .cells import cells_of_store as cells_of_store
+from .compartments import compartments as compartments
 from .compartments import localisation_carriers as localisation_carriers
+from .compartments import localisation_of as localisation_of
 from .config import InterpretConfig as InterpretConfig
 from .directions import Directions as Directions
 from .directions import find_directions as find_directions
+from .findings import Interpretation as Interpretation
 from .goals import Goal as Goal
 from .goals import check_goals as check_goals
 from .goals import table_goals as table_goals
+from .imagefeatures import regress_features as regress_features
 from .imagephenotypes import classify_images as classify_images
-from .interpretation import Interpretation as Interpretation
 from .interpretation import interpret as interpret
 from .phenotypes import Phenotypes as Phenotypes
 from .phenotypes import classify as classify

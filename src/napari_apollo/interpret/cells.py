@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,7 +12,8 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.stats import norm, rankdata
 
 from napari_apollo.errors import DataError
-from napari_apollo.predict.table import CHROMATIN_SPECIFIC, PROTEIN_SPECIFIC, SHARED
+from napari_apollo.interpret.digests import digest
+from napari_apollo.predict.table import CHROMATIN_SPECIFIC, PROTEIN_SPECIFIC, SHARED, SHARED_FROM
 
 if TYPE_CHECKING:
     from napari_apollo.cells.store import CellStore
@@ -40,6 +41,9 @@ class LatentCells:
         (feature,) stains that each is measured on, joined by ``+``; empty for what is measured on the mask.
     notes
         What was left out and why, in words.
+    shared_from
+        Protein to the shared latents as its own image says them, (cell, dimension); NaN rows for cells
+        without it. ``blocks`` has those that the chromatin says.
     """
 
     obs: pd.DataFrame
@@ -47,6 +51,7 @@ class LatentCells:
     features: pd.DataFrame
     stains: tuple[str, ...]
     notes: tuple[str, ...] = ()
+    shared_from: dict[str, Floats] = field(default_factory=dict)
 
     def __len__(self) -> int:
         """Number of cells."""
@@ -69,6 +74,7 @@ class LatentCells:
             self,
             obs=self.obs.iloc[rows].reset_index(drop=True),
             blocks={name: values[rows] for name, values in self.blocks.items()},
+            shared_from={name: values[rows] for name, values in self.shared_from.items()},
             features=self.features.iloc[rows].reset_index(drop=True),
         )
 
@@ -77,6 +83,19 @@ class LatentCells:
         stain_of = dict(zip(self.features.columns, self.stains, strict=True))
         kept = list(names)
         return replace(self, features=self.features[kept], stains=tuple(stain_of[name] for name in kept))
+
+    def digest(self) -> str:
+        """SHA-256 of everything that can make a difference to what is found."""
+        about = ["cell_id", "donor", "condition", "field", "panel"]
+        return digest(
+            {
+                "obs": self.obs[[name for name in about if name in self.obs]].astype(str),
+                "blocks": self.blocks,
+                "features": self.features,
+                "stains": self.stains,
+                "shared_from": self.shared_from,
+            }
+        )
 
     def known(self, block: str) -> NDArray[np.bool_]:
         """(cell,) whether each has the block."""
@@ -170,8 +189,17 @@ def cells_of_table(
     features = pd.DataFrame(values.astype(np.float64), columns=table.var_names.astype(str))
     stains = var["stain"].fillna("").astype(str).tolist() if "stain" in var else [""] * len(var)
     turning = var["turns"].to_numpy(bool) if "turns" in var else np.zeros(len(var), bool)
+    views = {
+        name.removeprefix(SHARED_FROM): np.asarray(latents[name], np.float64)[rows]
+        for name in sorted(latents)
+        if name.startswith(SHARED_FROM)
+    }
     cells = LatentCells(
-        obs.reset_index(drop=True), {k: v[rows] for k, v in blocks.items()}, features, tuple(stains)
+        obs.reset_index(drop=True),
+        {k: v[rows] for k, v in blocks.items()},
+        features,
+        tuple(stains),
+        shared_from=views,
     )
     return usable(cells.with_features(features.columns[~turning]))
 
@@ -207,6 +235,27 @@ def usable(cells: LatentCells) -> LatentCells:
         stains=tuple(stain for stain, keep in zip(cells.stains, kept, strict=True) if keep),
         notes=tuple(notes),
     )
+
+
+def spread_over(
+    rows: NDArray[np.int64], donors: NDArray[np.object_], most: int, seed: int
+) -> NDArray[np.int64]:
+    """No more than so many of the rows, drawn evenly from the donors, in their order.
+
+    Parameters
+    ----------
+    rows
+        Positions of cells.
+    donors
+        (cell,) donor of every cell.
+    most, seed
+        How many; of the draw.
+    """
+    if len(rows) <= most:
+        return rows
+    shuffled = np.random.default_rng(seed).permutation(rows)
+    turn = pd.Series(donors[shuffled]).groupby(donors[shuffled]).cumcount().to_numpy()
+    return np.sort(shuffled[np.argsort(turn, kind="stable")[:most]])
 
 
 def normal_scores(values: ArrayLike, donors: ArrayLike) -> Floats:

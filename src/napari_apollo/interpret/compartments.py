@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from napari_apollo.errors import DataError
-from napari_apollo.interpret.cells import LEAST_CELLS, centred_by_donor, normal_scores
+from napari_apollo.interpret.cells import (
+    LEAST_CELLS,
+    LatentCells,
+    centred_by_donor,
+    normal_scores,
+    spread_over,
+)
+from napari_apollo.predict.table import CHROMATIN_SPECIFIC, PROTEIN_SPECIFIC, SHARED
 from napari_apollo.probes.matrix import held_out_predictions
 from napari_apollo.probes.statistics import (
     benjamini_hochberg,
@@ -29,6 +36,7 @@ def localisation_carriers(
     localisation: pd.DataFrame,
     donors: Sequence[object],
     *,
+    left_out: Mapping[str, Collection[str]] | None = None,
     folds: int = 5,
     permutations: int = 100,
     seed: int = 0,
@@ -51,6 +59,8 @@ def localisation_carriers(
         One column a protein, one row a cell; NaN where the cell was not given the protein.
     donors
         (cell,) donor, well or field: what is held out as a whole.
+    left_out
+        Protein to blocks that are made of its own image, which explain its localisation trivially.
     folds
         Folds of these.
     permutations
@@ -81,7 +91,9 @@ def localisation_carriers(
         stop_if_asked(should_stop)
         progress(Step("Finding compartments", number, len(localisation.columns), str(protein)))
         target = localisation[protein].to_numpy(np.float64)
-        parts.append(_of_protein(str(protein), target, latents, names, folds, permutations, seed))
+        own = (left_out or {}).get(str(protein), ())
+        others = {name: values for name, values in latents.items() if name not in own}
+        parts.append(_of_protein(str(protein), target, others, names, folds, permutations, seed))
     table = pd.concat(parts, ignore_index=True)
     table["q"] = benjamini_hochberg(table["p"].to_numpy())
     best = table.groupby("protein")["r2"].transform("max")
@@ -136,3 +148,141 @@ def _explained(
         values = 1 - (drawn.counts @ sums[0]) / (drawn.counts @ sums[1])
     low, high = intervals_of(values[:, None], drawn.chances, drawn.donors)
     return {"r2": float(r2[0]), "low": float(low[0]), "high": float(high[0])}, r2[1:]
+
+
+MEASURES = ("nuclear fraction", "nuclear enrichment", "unevenness")
+"""What is said of where a protein lies: its share in the nucleus, log2 of its mean there over that in the
+cytoplasm (which does not follow from the size of the nucleus), and its standard deviation over its mean."""
+
+
+def localisation_of(cells: LatentCells) -> pd.DataFrame:
+    """Where each protein lies in each cell, from its measured intensities.
+
+    Parameters
+    ----------
+    cells
+        Cells with features of the family ``intensity``.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row a cell, one column a protein and measure (``CD3: nuclear fraction``); NaN for cells without
+        it.
+
+    Raises
+    ------
+    DataError
+        When no protein's intensities were measured in nucleus and cell.
+    """
+    table = {str(name): values.to_numpy(np.float64) for name, values in cells.features.items()}
+    columns: dict[str, Floats] = {}
+    for stain in _proteins(cells):
+        parts = {
+            "nuclear fraction": ("nucleus_sum", "cell_sum"),
+            "nuclear enrichment": ("nucleus_mean", "cytoplasm_mean"),
+            "unevenness": ("cell_cv",),
+        }
+        for measure, names in parts.items():
+            found = [table.get(f"{name}_{stain}") for name in names]
+            if any(values is None for values in found):
+                continue
+            columns[f"{stain}: {measure}"] = _measure(measure, [v for v in found if v is not None])
+    if not columns:
+        raise DataError(
+            "No protein has its intensity measured in nucleus and cell; measure the family 'intensity'."
+        )
+    return pd.DataFrame(columns)
+
+
+def _measure(measure: str, values: list[Floats]) -> Floats:
+    if len(values) == 1:
+        return values[0]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        ratio = values[0] / values[1]
+        out: Floats = np.log2(ratio) if measure == "nuclear enrichment" else ratio
+    out[~np.isfinite(out)] = np.nan
+    return out
+
+
+def _proteins(cells: LatentCells) -> list[str]:
+    return [n.removeprefix(PROTEIN_SPECIFIC) for n in cells.blocks if n.startswith(PROTEIN_SPECIFIC)]
+
+
+def compartments(
+    cells: LatentCells,
+    *,
+    folds: int = 5,
+    permutations: int = 100,
+    most_cells: int = 5000,
+    seed: int = 0,
+    progress: Progress = silent,
+    should_stop: ShouldStop = never,
+) -> pd.DataFrame:
+    """Which stain's shared or specific part accompanies the localisation of each protein.
+
+    Every protein that the same cells were given beside others takes its turn as the one asked about; blocks
+    are those of the chromatin and of the other proteins, each encoded from its own image.
+
+    Parameters
+    ----------
+    cells
+        The cells; donors are held out, fields where there is one donor.
+    folds, permutations, seed
+        As for ``localisation_carriers``.
+    most_cells
+        With more cells so many are drawn, evenly from the donors.
+
+    Returns
+    -------
+    pandas.DataFrame
+        As of ``localisation_carriers``, with ``measure`` beside ``protein``.
+
+    Raises
+    ------
+    DataError
+        When no cells have two proteins with latents, or nothing is known of where a protein lies.
+    """
+    if not len(cells.shared_from) or len(_proteins(cells)) < 2:
+        raise DataError("Compartments need cells that were given two proteins or more beside the DNA stain.")
+    chosen = cells.select(spread_over(np.arange(len(cells)), cells.donors, most_cells, seed))
+    blocks: dict[str, Floats] = {"chromatin shared": chosen.blocks[SHARED]}
+    if CHROMATIN_SPECIFIC in chosen.blocks:
+        blocks["chromatin specific"] = chosen.blocks[CHROMATIN_SPECIFIC]
+    for stain in _proteins(chosen):
+        if stain in chosen.shared_from:
+            blocks[f"{stain} shared"] = chosen.shared_from[stain]
+        blocks[f"{stain} specific"] = chosen.blocks[PROTEIN_SPECIFIC + stain]
+    localisation = localisation_of(chosen)
+    own = {
+        str(name): {f"{str(name).partition(':')[0]} {kind}" for kind in ("shared", "specific")}
+        for name in localisation.columns
+    }
+    donors = (
+        chosen.donors if len(set(chosen.donors)) > 1 else chosen.obs["field"].astype(str).to_numpy(object)
+    )
+    table = localisation_carriers(
+        blocks,
+        localisation,
+        donors.tolist(),
+        left_out=own,
+        folds=folds,
+        permutations=permutations,
+        seed=seed,
+        progress=progress,
+        should_stop=should_stop,
+    )
+    table = table[table["cells"] > 0].reset_index(drop=True)  # proteins of other panels say nothing
+    names = table["protein"].str.split(": ", n=1, expand=True)
+    table["protein"] = names[0]
+    table.insert(1, "measure", names[1])
+    return table
+
+
+def carriers_in_words(table: pd.DataFrame) -> list[str]:
+    """One line for each protein and measure that some block is found to go with."""
+    leading = table[table["leads"].astype(bool)]
+    return [
+        f"{row.protein}, {row.measure}: goes with {row.block} "
+        f"(R² {row.r2:.2f}, {row.low:.2f} to {row.high:.2f}; q {row.q:.3f})"
+        for row in leading.itertuples()
+    ] or ["No block goes with where a protein lies, beyond chance."]

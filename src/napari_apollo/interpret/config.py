@@ -22,6 +22,10 @@ class InterpretConfig(OperationConfig):
     overwrite: bool = False
     """Replace the folder where it exists."""
 
+    keep_steps: bool = True
+    """Keep finished steps beside the output, in NAME.steps: an interpretation that was stopped goes on, and
+    what does not change is not done again. The folder may be removed."""
+
     store: Path | None = None
     """Cell store whose cells are interpreted; that of the training where not given."""
 
@@ -64,6 +68,18 @@ class InterpretConfig(OperationConfig):
     images: Literal["none", "small", "resnet18"] = "none"
     """Also classify from measured, reconstructed and predicted images: with a small network, or with
     ResNet-18, which takes hours without a GPU."""
+
+    image_permutations: int = Field(default=0, ge=0, le=1000)
+    """Short trainings on permuted conditions that the p-values of images are made from; 19 are the fewest
+    that can reach 0.05, and none are made where not asked for, as they take minutes."""
+
+    image_features: bool = False
+    """Also read the features of every protein from chromatin images, measured, rebuilt, and rebuilt from the
+    shared part alone, by the network that ``images`` names, or the small one."""
+
+    compartments: bool = False
+    """Also ask which stain's shared or specific part accompanies where each protein lies in the cell; needs
+    cells that were given two proteins or more."""
 
     ablation: bool = True
     """Leave features, and groups of them, out of the classification to see what it rests on."""

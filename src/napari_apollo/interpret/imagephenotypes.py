@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from napari_apollo.cells.store import CellStore
-from napari_apollo.interpret.cells import LEAST_CELLS, LatentCells
+from napari_apollo.interpret.cells import LEAST_CELLS, LatentCells, spread_over
 from napari_apollo.interpret.discriminant import balanced, recall_by_sample
-from napari_apollo.interpret.samples import Samples, samples_of
+from napari_apollo.interpret.samples import Samples, accuracy_interval, permuted_labels, samples_of
 from napari_apollo.predict.inference import Inference
-from napari_apollo.probes.statistics import draw_donors, intervals_of
+from napari_apollo.probes.statistics import donor_folds, p_of
 from napari_apollo.progress import Progress, ShouldStop, Step, never, silent, stop_if_asked
 
-KINDS = ("measured", "reconstructed", "reconstructed_shared", "predicted")
+_TEST_EPOCHS = 4
+_TEST_CELLS = 40  # of a sample
 
 
 def classify_images(
@@ -23,9 +26,10 @@ def classify_images(
     inference: Inference,
     *,
     label: NDArray[np.object_],
-    architecture: str = "small",
+    architecture: Literal["small", "resnet18"] = "small",
     most_cells: int = 5000,
     folds: int = 5,
+    permutations: int = 0,
     device: str = "cpu",
     seed: int = 0,
     progress: Progress = silent,
@@ -46,14 +50,18 @@ def classify_images(
         Cells of each stain at most, evenly from its donors.
     folds
         Folds of donors; one decides when to stop, which is why three are needed.
+    permutations
+        Trainings on permuted conditions of donors that p-values are made from; none without. Observed and
+        permuted conditions are then compared by the same short trainings: two folds of donors, four epochs,
+        40 cells of a donor and condition.
     device, seed
         Where to compute; of weights and order.
 
     Returns
     -------
     table : pandas.DataFrame
-        One row a stain and kind, with the columns of ``Phenotypes.table`` but ``p`` and ``q``: every
-        permutation would be a training.
+        One row a stain and kind, with the columns of ``Phenotypes.table``; ``p`` is NaN without permutations,
+        ``q`` is to be made over all inputs.
     confusion : dict
         As in ``Phenotypes``.
     """
@@ -70,39 +78,47 @@ def classify_images(
     for number, stain in enumerate(stains):
         stop_if_asked(should_stop)
         have = np.isin(panels, [name for name in set(panels) if stain in store.panels[name]])
-        chosen = _spread(np.flatnonzero(have & (samples.of >= 0)), cells.donors, most_cells, seed)
+        chosen = spread_over(np.flatnonzero(have & (samples.of >= 0)), cells.donors, most_cells, seed)
         own = samples.label[samples.of[chosen]]
         if len(chosen) < LEAST_CELLS or len(set(own)) < len(samples.classes):
             continue
-        for kind, images in _images(cells, chosen, store, inference, stain).items():
+        for kind, images in images_of(cells, chosen, store, inference, stain).items():
             name = f"images: {stain} {kind.replace('_', ' ')}"
             progress(Step("Classifying images", number, len(stains), name))
             predicted = held_out_image_classes(
                 images,
                 own,
                 samples.fold[samples.of[chosen]],
-                architecture=architecture,  # type: ignore[arg-type]
+                architecture=architecture,
                 device=device,
                 seed=seed,
                 should_stop=should_stop,
             )
             row, confused = _scored(name, predicted, samples, samples.of[chosen], seed)
+            if permutations:
+                row["p"] = _p_value(
+                    images, samples, samples.of[chosen], architecture, permutations, device, seed, should_stop
+                )
             rows.append(row)
             confusion[name] = confused
     progress(Step("Classifying images", len(stains), len(stains)))
     return pd.DataFrame(rows), confusion
 
 
-def _spread(rows: NDArray[np.int64], donors: NDArray[np.object_], most: int, seed: int) -> NDArray[np.int64]:
-    shuffled = np.random.default_rng(seed).permutation(rows)
-    turn = pd.Series(donors[shuffled]).groupby(donors[shuffled]).cumcount().to_numpy()
-    return np.sort(shuffled[np.argsort(turn, kind="stable")[:most]])
-
-
-def _images(
+def images_of(
     cells: LatentCells, chosen: NDArray[np.int64], store: CellStore, inference: Inference, stain: str
 ) -> dict[str, NDArray[np.float32]]:
-    """Kind to (cell, y, x) in [0, 1]; chromatin has no prediction."""
+    """Images of a stain by kind, (cell, y, x) in [0, 1]; chromatin has no prediction.
+
+    Parameters
+    ----------
+    cells, store, inference
+        The cells, their images, the model at work.
+    chosen
+        Positions of the cells; all have the stain.
+    stain
+        Of the images.
+    """
     out: dict[str, NDArray[np.float32]] = {}
     panels = cells.obs["panel"].astype(str).to_numpy()[chosen]
     for name in sorted(set(panels)):
@@ -110,8 +126,7 @@ def _images(
         for start in range(0, len(at), inference.batch_size):
             places = at[start : start + inference.batch_size]
             rows = cells.obs["row"].to_numpy(np.int64)[chosen[places]]
-            raw = store.read_images(name, rows)
-            images = inference.normalisation.apply(raw, panel.stains, store.groups(name, rows))
+            images = inference.normalised(store, name, rows)
             codes = inference.encode(images, panel)
             own = None if stain == panel.anchor else stain
             made = {
@@ -135,9 +150,7 @@ def _scored(
     tested = predicted >= 0
     hit = predicted[tested] == label[sample[tested]]
     recall = recall_by_sample(hit, sample[tested], len(label), empty=np.nan)
-    drawn = draw_donors(len(label), strata=label.tolist(), draws=1000, seed=seed)
-    values = balanced(recall, label, classes, drawn.counts)
-    low, high = intervals_of(values[:, None], drawn.chances, drawn.donors)
+    low, high = accuracy_interval(recall, label, samples.unit[present], samples.within, classes, seed)
     shares = np.stack([recall_by_sample(predicted == k, sample, len(label)) for k in range(classes)], 1)
     confused = pd.DataFrame(
         [shares[label == k].mean(axis=0) for k in range(classes)],
@@ -151,11 +164,53 @@ def _scored(
         "donors": len(set(samples.unit[present])),
         "classes": classes,
         "accuracy": float(balanced(recall, label, classes)[0]),
-        "low": float(low[0]),
-        "high": float(high[0]),
+        "low": low,
+        "high": high,
         "chance": 1 / classes,
         "called": float((shares.argmax(axis=1) == label).mean()),
         "p": np.nan,
         "q": np.nan,
     }
     return row, confused
+
+
+def _p_value(
+    images: NDArray[np.float32],
+    samples: Samples,
+    sample_of: NDArray[np.int64],
+    architecture: Literal["small", "resnet18"],
+    permutations: int,
+    device: str,
+    seed: int,
+    should_stop: ShouldStop,
+) -> float:
+    """Of the accuracy of short trainings among those with the conditions of donors permuted."""
+    from napari_apollo.predict.imageclasses import held_out_image_classes
+
+    shuffled = np.random.default_rng(seed).permutation(len(sample_of))
+    turn = pd.Series(sample_of[shuffled]).groupby(sample_of[shuffled]).cumcount().to_numpy()
+    rows = np.sort(shuffled[turn < _TEST_CELLS])
+    present, sample = np.unique(sample_of[rows], return_inverse=True)
+    unit, label, classes = samples.unit[present], samples.label[present], len(samples.classes)
+    fold = donor_folds(unit.tolist(), 2, seed=seed)
+
+    def accuracy(of: NDArray[np.int64]) -> float:
+        predicted = held_out_image_classes(
+            images[rows],
+            of[sample],
+            fold[sample],
+            architecture=architecture,
+            epochs=_TEST_EPOCHS,
+            device=device,
+            seed=seed,
+            should_stop=should_stop,
+        )
+        tested = predicted >= 0
+        recall = recall_by_sample(
+            predicted[tested] == of[sample][tested], sample[tested], len(of), empty=np.nan
+        )
+        return float(balanced(recall, of, classes)[0])
+
+    null = np.array([accuracy(of) for of in permuted_labels(label, unit, samples.within, permutations, seed)])
+    observed = np.array([accuracy(label)])
+    return float(p_of(observed, null[np.isfinite(null)])[0])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from math import factorial, prod
 
 import numpy as np
 import pandas as pd
@@ -20,9 +19,9 @@ from napari_apollo.interpret.discriminant import (
     standardised,
     sums_of,
 )
-from napari_apollo.interpret.samples import Samples, orders_of, samples_of
+from napari_apollo.interpret.samples import Samples, accuracy_interval, permuted_labels, samples_of
 from napari_apollo.predict.table import PROTEIN_SPECIFIC, SHARED
-from napari_apollo.probes.statistics import benjamini_hochberg, draw_donors, intervals_of, p_of
+from napari_apollo.probes.statistics import benjamini_hochberg, p_of
 from napari_apollo.progress import Progress, ShouldStop, Step, never, silent, stop_if_asked
 
 Floats = NDArray[np.float64]
@@ -54,6 +53,15 @@ class Phenotypes:
     confusion: dict[str, pd.DataFrame]
     ablation: pd.DataFrame
     notes: list[str] = field(default_factory=list)
+
+
+def joined(first: Phenotypes | None, table: pd.DataFrame, confusion: dict[str, pd.DataFrame]) -> Phenotypes:
+    """Phenotypes with further inputs; p-values are adjusted over all of them together."""
+    found = first or Phenotypes(pd.DataFrame(), {}, pd.DataFrame())
+    whole = pd.concat([found.table, table], ignore_index=True) if len(found.table) else table
+    if len(whole):
+        whole = whole.assign(q=benjamini_hochberg(whole["p"].to_numpy(np.float64)))
+    return Phenotypes(whole, found.confusion | confusion, found.ablation, found.notes)
 
 
 def inputs_of(cells: LatentCells) -> dict[str, Floats]:
@@ -259,28 +267,11 @@ class _Task:
 
         observed = accuracy(self.label)
         null = []
-        for label in self._permuted(permutations, seed):
+        for label in permuted_labels(self.label, self.unit, self.samples.within, permutations, seed):
             stop_if_asked(should_stop)
             null.append(accuracy(label))
         null_values = np.array(null)
         return float(p_of(np.array([observed]), null_values[np.isfinite(null_values)])[0])
-
-    def _permuted(self, count: int, seed: int) -> list[NDArray[np.int64]]:
-        rng = np.random.default_rng(seed)
-        if self.samples.within:
-            out = []
-            for _ in range(count):
-                label = self.label.copy()
-                for unit in set(self.unit):
-                    own = np.flatnonzero(self.unit == unit)
-                    label[own] = rng.permutation(label[own])
-                out.append(label)
-            return out
-        possible = factorial(len(self.label)) // prod(map(factorial, np.bincount(self.label).tolist()))
-        if possible <= count:
-            # The observed order is counted by the p-value itself.
-            return [order for order in orders_of(self.label) if (order != self.label).any()]
-        return [rng.permutation(self.label) for _ in range(count)]
 
     def ablate(
         self, names: list[str], groups: Mapping[str, str], seed: int, should_stop: ShouldStop
@@ -309,14 +300,4 @@ class _Task:
         return table.sort_values("lost", ascending=False) if len(table) else table
 
     def _interval(self, recall: Floats, seed: int) -> tuple[float, float]:
-        """Over donors, each class keeping its number; donors in several conditions are drawn whole."""
-        if self.samples.within:
-            names, unit_of = np.unique(self.unit.astype(str), return_inverse=True)
-            drawn = draw_donors(len(names), draws=1000, seed=seed)
-            weights = drawn.counts[:, unit_of]
-        else:
-            drawn = draw_donors(len(self.label), strata=self.label.tolist(), draws=1000, seed=seed)
-            weights = drawn.counts
-        values = balanced(recall, self.label, self.classes, weights)
-        low, high = intervals_of(values[:, None], drawn.chances, drawn.donors)
-        return float(low[0]), float(high[0])
+        return accuracy_interval(recall, self.label, self.unit, self.samples.within, self.classes, seed)

@@ -17,7 +17,7 @@ from napari_apollo.report.charts import intervals_figure, matrix_figure, stacked
 from napari_apollo.report.page import Page, Section
 
 if TYPE_CHECKING:
-    from napari_apollo.interpret.interpretation import Interpretation
+    from napari_apollo.interpret.findings import Interpretation
 
 _KINDS = ("shared", "chromatin", "protein")
 _MOST_FEATURES = 40  # rows of a chart that can still be read

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from math import factorial, prod
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from napari_apollo.errors import DataError
-from napari_apollo.probes.statistics import donor_folds
+from napari_apollo.interpret.discriminant import balanced
+from napari_apollo.probes.statistics import donor_folds, draw_donors, intervals_of
 
 
 @dataclass(frozen=True)
@@ -102,3 +104,69 @@ def orders_of(label: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
         rest = np.delete(label, np.flatnonzero(label == first)[0])
         for order in orders_of(rest):
             yield np.concatenate([[first], order])
+
+
+def permuted_labels(
+    label: NDArray[np.int64], unit: NDArray[np.object_], within: bool, count: int, seed: int
+) -> list[NDArray[np.int64]]:
+    """Labels of samples as they might have been: exchanged between donors, or within them.
+
+    Parameters
+    ----------
+    label, unit
+        (sample,) class and donor of each.
+    within
+        Whether conditions differ within donors.
+    count
+        How many are drawn. Where there are no more orders than that, each is given once, but the observed
+        one, which the p-value itself counts.
+    seed
+        Of the draws.
+    """
+    rng = np.random.default_rng(seed)
+    if within:
+        out = []
+        for _ in range(count):
+            drawn = label.copy()
+            for name in sorted(set(unit)):
+                own = np.flatnonzero(unit == name)
+                drawn[own] = rng.permutation(drawn[own])
+            out.append(drawn)
+        return out
+    possible = factorial(len(label)) // prod(map(factorial, np.bincount(label).tolist()))
+    if possible <= count:
+        return [order for order in orders_of(label) if (order != label).any()]
+    return [rng.permutation(label) for _ in range(count)]
+
+
+def accuracy_interval(
+    recall: NDArray[np.float64],
+    label: NDArray[np.int64],
+    unit: NDArray[np.object_],
+    within: bool,
+    classes: int,
+    seed: int,
+) -> tuple[float, float]:
+    """Interval of the balanced accuracy over donors.
+
+    Parameters
+    ----------
+    recall, label, unit
+        (sample,) share of cells that were right, class, donor.
+    within
+        Whether conditions differ within donors, which are then drawn whole; else each class keeps its number.
+    classes
+        How many there are.
+    seed
+        Of the draws.
+    """
+    if within:
+        names, unit_of = np.unique(unit.astype(str), return_inverse=True)
+        drawn = draw_donors(len(names), draws=1000, seed=seed)
+        weights = drawn.counts[:, unit_of]
+    else:
+        drawn = draw_donors(len(label), strata=label.tolist(), draws=1000, seed=seed)
+        weights = drawn.counts
+    values = balanced(recall, label, classes, weights)
+    low, high = intervals_of(values[:, None], drawn.chances, drawn.donors)
+    return float(low[0]), float(high[0])

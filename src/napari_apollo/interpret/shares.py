@@ -13,6 +13,7 @@ from napari_apollo.interpret.cells import (
     centred_by_donor,
     kind_of_block,
     normal_scores,
+    spread_over,
 )
 from napari_apollo.predict.table import SHARED
 from napari_apollo.probes.matrix import ProbeName, held_out_predictions
@@ -75,7 +76,7 @@ def feature_shares(
     for number, (stains, rows, columns) in enumerate(sets):
         stop_if_asked(should_stop)
         progress(Step("Sharing out features", number, len(sets), stains or "mask"))
-        chosen = _spread(rows, cells.donors, most_cells, seed)
+        chosen = spread_over(rows, cells.donors, most_cells, seed)
         part = _shares_of(cells, chosen, columns, stains, probe, folds, seed, should_stop)
         parts.append(part)
     progress(Step("Sharing out features", len(sets), len(sets)))
@@ -99,16 +100,6 @@ def _sets(cells: LatentCells) -> list[tuple[str, NDArray[np.int64], NDArray[np.i
     if not sets:
         raise DataError(f"No feature has {LEAST_CELLS} cells with latents.")
     return sets
-
-
-def _spread(rows: NDArray[np.int64], donors: NDArray[np.object_], most: int, seed: int) -> NDArray[np.int64]:
-    """No more than so many cells, evenly over donors."""
-    if len(rows) <= most:
-        return rows
-    rng = np.random.default_rng(seed)
-    shuffled = rng.permutation(rows)
-    turn = pd.Series(donors[shuffled]).groupby(donors[shuffled]).cumcount().to_numpy()
-    return np.sort(shuffled[np.argsort(turn, kind="stable")[:most]])
 
 
 def _shares_of(

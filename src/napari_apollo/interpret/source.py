@@ -13,6 +13,8 @@ from napari_apollo.cells.store import CellStore
 from napari_apollo.errors import ConfigError, FileError
 from napari_apollo.interpret.cells import LatentCells, cells_of_store, cells_of_table
 from napari_apollo.interpret.config import InterpretConfig
+from napari_apollo.interpret.digests import digest
+from napari_apollo.interpret.kept import KeptSteps
 from napari_apollo.predict.fit import require_fit
 from napari_apollo.predict.heldout import parts_of
 from napari_apollo.predict.inference import Inference, inference_for, load_model
@@ -47,6 +49,16 @@ class Source:
         if self.model is None:
             return None
         return parts_of(self.store.obs, self.model.card, self.store.crop_size)
+
+    def content(self) -> str:
+        """SHA-256 that stands for the images and the model: both carry checksums of their own."""
+        described = [self.store.path / "zarr.json", self.store.path / "panels" / "zarr.json"]
+        return digest(
+            {
+                "store": [path.read_text("utf-8") for path in described],
+                "model": None if self.model is None else self.model.card.weights_sha256,
+            }
+        )
 
     def inference(self, batch_size: int) -> Inference | None:
         """The model at work on the store."""
@@ -88,9 +100,9 @@ def _of_run(run: Run, config: InterpretConfig) -> Source:
 
 
 def gather(
-    source: Source, config: InterpretConfig, progress: Progress, should_stop: ShouldStop
+    source: Source, config: InterpretConfig, kept: KeptSteps, progress: Progress, should_stop: ShouldStop
 ) -> LatentCells:
-    """Latents and features of the cells that are asked for.
+    """Latents and features of the cells that are asked for; latents that were kept are not made again.
 
     Raises
     ------
@@ -103,7 +115,9 @@ def gather(
     inference = source.inference(config.batch_size)
     if inference is None:
         return cells_of_store(source.store, parts=part, wanted=config.parts)
-    latents = _encode(source, inference, progress, should_stop)
+    latents = kept.take(
+        "latents", {"of": source.content()}, lambda: _encode(source, inference, progress, should_stop)
+    )
     return cells_of_table(source.store, latents, parts=part, wanted=config.parts)
 
 
@@ -121,8 +135,7 @@ def _encode(
             stop_if_asked(should_stop)
             progress(Step("Placing cells", done, total, f"panel {name}"))
             rows = np.arange(start, min(start + inference.batch_size, len(positions)))
-            raw = store.read_images(name, rows)
-            images = inference.normalisation.apply(raw, panel.stains, store.groups(name, rows))
+            images = inference.normalised(store, name, rows)
             results.latents(positions[rows], inference.encode(images, panel))
             done += len(rows)
     progress(Step("Placing cells", total, total))

@@ -7,8 +7,8 @@ little where donors are few and differ: the next donor may lie further off than 
 far cannot be said without assumptions (Lee, Barber and Willett, "Distribution-free inference with
 hierarchical data": with K donors the interval is infinite at levels above K / (K + 1)). So what is common to
 a donor's cells is taken for normal among donors. The width is the quantile of the cells' own distances with
-such a shift, wider by the ratio of Student's t to the normal for as many degrees of freedom as the sum of both
-variances has (Satterthwaite, Biometrics Bull. 2, 110 (1946)). It is right on average over donors, and no
+such a shift, wider by the ratio of Student's t to the normal for as many degrees of freedom as the sum of
+both variances has (Satterthwaite, Biometrics Bull. 2, 110 (1946)). It is right on average over donors, and no
 guarantee for one.
 """
 
