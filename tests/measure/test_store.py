@@ -11,6 +11,7 @@ import pytest
 from napari_apollo.cells import CellStore
 from napari_apollo.errors import Cancelled, DataError
 from napari_apollo.measure import MeasureConfig, measure, measure_field
+from napari_apollo.measure.table import MEASURE_VERSION
 from napari_apollo.panels import Panel
 
 
@@ -56,7 +57,7 @@ def test_table_says_what_was_measured(store):
     assert var.at["nucleus_area", "unit"] == "µm²"
     assert var.at["cell_mean_CD3", "stain"] == "CD3"
     record = table.uns["measure"]
-    assert record["measure_version"] == 2
+    assert record["measure_version"] == MEASURE_VERSION
     assert record["pixel_size_um"] == 0.5
     assert json.loads(record["parameters"])["families"] == ["shape", "intensity"]
 

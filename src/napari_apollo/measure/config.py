@@ -65,7 +65,7 @@ class MeasureConfig(OperationConfig):
     foci_sigma_px: float = Field(1.3, ge=0.7, le=10)
     """Width of a focus in pixels: standard deviation of a Gaussian, full width at half height / 2.355."""
 
-    foci_significance: float = Field(3.8, ge=1, le=50)
+    foci_significance: float = Field(4.1, ge=1, le=50)
     """Standard deviations by which a focus must stand out; higher finds fewer and surer ones."""
 
     expand_px: float | None = Field(None, ge=0, le=1000)

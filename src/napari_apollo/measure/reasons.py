@@ -25,6 +25,7 @@ class Reason(IntEnum):
     ROUND = 11
     UNDEFINED = 12
     NO_LABELS = 13
+    CROWDED = 14
 
     @property
     def text(self) -> str:
@@ -46,6 +47,7 @@ _TEXTS = {
     Reason.NOT_FINITE: "the image holds NaN or infinity in this cell",
     Reason.ROUND: "the region has no direction: its axes are equal",
     Reason.NO_LABELS: "needs the label image of the field; this was measured from crops",
+    Reason.CROWDED: "foci lie so close together that their true number cannot be told",
     Reason.UNDEFINED: "the formula gives no finite number for this cell",
 }
 

@@ -2,7 +2,8 @@
 
 A spot is a Gaussian on a background that is smooth over a few spot widths. Every local maximum of the
 Laplacian of Gaussian is a candidate; the heights of all candidates are fitted together, so that neighbours do
-not lend each other light, and the least significant one is dropped until all that remain are significant.
+not lend each other light, and the least significant one is dropped until all that remain are significant. In
+between, places are improved, and spots that are longer than wide become two.
 Noise is measured from the finest differences between pixels and raised where the residual shows
 texture: dips below the background, which no spot makes, tell how high chance bumps are.
 
@@ -16,6 +17,7 @@ import numpy as np
 
 from napari_apollo.measure.compiled import kernel
 from napari_apollo.measure.filters import add_bumps, blur, gauss_taps, separable
+from napari_apollo.measure.places import products, refined, split, sums_at
 
 PAD = 6
 """Pixels around the nucleus over which it is continued."""
@@ -25,11 +27,13 @@ LEAST = 25
 """Pixels of a nucleus below which its noise cannot be known and no spots are looked for."""
 MOST = 256
 """Candidates kept in one nucleus; several times the spots that can be told apart in one."""
-_FINE = 1.0
-"""Width in pixels of the Gaussian whose Laplacian proposes candidates."""
+_FINE = 1.3
+"""Width of a spot in widths of the Gaussian whose Laplacian proposes candidates; at least a pixel."""
 _PROPOSED = 1.5
 """Candidates stand out of the noise of that Laplacian by so many standard deviations."""
 
+_EARLY = 0.7
+"""Share of the significance that a candidate needs before its place is improved."""
 _CALM = 360.0
 """Area, in squared widths of a spot, up to a spot in which the threshold of significance holds as it is."""
 
@@ -71,18 +75,15 @@ def find_spots(image, region, gap, sigma, significance):  # type: ignore[no-unty
     noise = _pixel_noise(flat, region.ravel(), inside, stride)
     if noise <= 0.0:
         return no_place, none, low + mean
-    place = _candidates(_laplacian(whole, width), inside, _PROPOSED * noise)
+    place = _candidates(_laplacian(whole, max(1.0, sigma / _FINE), width), inside, _PROPOSED * noise)
     if len(place) == 0:
         return no_place, none, low + mean
     # Sums of the high-passed image with a high-passed Gaussian at every pixel.
     near = blur(whole - low, gauss_taps(sigma), width)
     matched = near - blur(near, smooth, width)
     wide = np.sqrt(1.0 + SMOOTH**2) * sigma
-    inverse = np.linalg.inv(_products(place, sigma, wide))
-    sums = np.empty(len(place))
-    for k in range(len(place)):
-        sums[k] = 2.0 * np.pi * sigma**2 * _between(matched, place[k, 0], place[k, 1])
-    heights = inverse @ sums
+    inverse = np.linalg.inv(products(place, sigma, wide))
+    heights = inverse @ sums_at(matched, place, sigma)
     # What the candidates leave of the high-passed image, blurred by a spot.
     model = np.zeros(shape)
     add_bumps(place, 0.5 * heights, np.sqrt(2.0) * sigma, width, model)
@@ -90,8 +91,17 @@ def find_spots(image, region, gap, sigma, significance):  # type: ignore[no-unty
     level = max(noise, _texture(left, sigma, wide))
     middle = np.median(image.ravel()[inside])
     calm = _CALM * sigma**2 / len(inside)
-    keep = _eliminate(inverse, heights, level, significance, calm, middle)
+    keep = _eliminate(inverse, heights, level, _EARLY * significance, calm, middle)
     place, heights = place[keep], heights[keep]
+    if len(place):
+        place, heights = refined(matched, region, place, heights, sigma, wide)
+        more = split(matched, region, place, heights, sigma, wide, level, middle)
+        if len(more) > len(place):
+            heights = np.linalg.inv(products(more, sigma, wide)) @ sums_at(matched, more, sigma)
+            place, heights = refined(matched, region, more, heights, sigma, wide)
+        inverse = np.linalg.inv(products(place, sigma, wide))
+        keep = _eliminate(inverse, heights, level, significance, calm, middle)
+        place, heights = place[keep], heights[keep]
     model[:] = 0.0
     add_bumps(place, heights, sigma, width, model)
     return place, heights, low - blur(model, smooth, width) + mean
@@ -139,10 +149,10 @@ def _pixel_noise(flat, region, inside, stride):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _laplacian(whole, width):  # type: ignore[no-untyped-def]
+def _laplacian(whole, fine, width):  # type: ignore[no-untyped-def]
     """Negative Laplacian of Gaussian in units that make white noise of deviation 1 come out as 1."""
-    reach = int(np.ceil(4.0 * _FINE))
-    u = np.arange(reach + 1) / _FINE
+    reach = int(np.ceil(4.0 * fine))
+    u = np.arange(reach + 1) / fine
     bell = np.exp(-0.5 * u * u)
     bell /= 2.0 * bell.sum() - bell[0]
     bend = (1.0 - u * u) * bell
@@ -188,43 +198,6 @@ def _candidates(score, inside, least):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _between(image, y, x):  # type: ignore[no-untyped-def]
-    """Value between pixels, bilinear."""
-    top = min(max(int(np.floor(y)), 0), image.shape[0] - 2)
-    left = min(max(int(np.floor(x)), 0), image.shape[1] - 2)
-    v, u = y - top, x - left
-    upper = (1.0 - u) * image[top, left] + u * image[top, left + 1]
-    lower = (1.0 - u) * image[top + 1, left] + u * image[top + 1, left + 1]
-    return (1.0 - v) * upper + v * lower
-
-
-@kernel
-def _products(place, sigma, wide):  # type: ignore[no-untyped-def]
-    """Sums over the plane of the product of every two high-passed Gaussians."""
-    count = len(place)
-    out = np.empty((count, count))
-    both = sigma**2 + wide**2
-    share = sigma**2 / wide**2
-    a = np.pi * sigma**2
-    b = 2.0 * np.pi * sigma**2 * wide**2 / both * share
-    c = np.pi * wide**2 * share**2
-    for i in range(count):
-        for j in range(i, count):
-            d2 = (place[i, 0] - place[j, 0]) ** 2 + (place[i, 1] - place[j, 1]) ** 2
-            value = 0.0
-            # Further away a term is less than exp(-16) of its height.
-            if d2 < 64.0 * wide**2:
-                value += c * np.exp(-0.25 * d2 / wide**2)
-                if d2 < 32.0 * both:
-                    value -= 2.0 * b * np.exp(-0.5 * d2 / both)
-                    if d2 < 64.0 * sigma**2:
-                        value += a * np.exp(-0.25 * d2 / sigma**2)
-            out[i, j] = out[j, i] = value
-        out[i, i] += 1e-6 * a
-    return out
-
-
-@kernel
 def _texture(left, sigma, wide):  # type: ignore[no-untyped-def]
     """Pixel noise that would make dips as deep as those left when all candidates are taken away.
 
@@ -232,7 +205,7 @@ def _texture(left, sigma, wide):  # type: ignore[no-untyped-def]
     nucleus seem deeper than they are.
     """
     count = len(left)
-    trust = 0.8 / (1.0 + 44.0 * sigma**2 / count)
+    trust = 0.88 / (1.0 + 130.0 * sigma**2 / count)
     low = np.partition(left, int(0.05 * (count - 1)))[int(0.05 * (count - 1))] - np.median(left)
     # Deviation that white noise of 1 keeps after the high pass and the blur by a spot.
     kept = (

@@ -18,7 +18,7 @@ from napari_apollo.measure.registry import Column
 if TYPE_CHECKING:
     import anndata
 
-MEASURE_VERSION = 2
+MEASURE_VERSION = 3
 """Goes up whenever a feature's value would change; recorded in the table."""
 
 _MADE_BY, _MEASURE, _COLUMNS = "made_by", "measure", "columns"
