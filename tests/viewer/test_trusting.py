@@ -125,6 +125,6 @@ def test_a_card_that_cannot_be_read(small: SimpleNamespace, tmp_path: Path) -> N
     with pytest.raises(ModelError, match=r"no model\.json"):
         described(tmp_path)
     (tmp_path / "model.json").write_text("{")
-    with pytest.raises(ModelError, match="cannot be read"):
+    with pytest.raises(ModelError, match=r"model\.json: is not JSON"):
         described(tmp_path)
-    assert "cannot be read" in fit_in_words(tmp_path, small.store)[0]
+    assert "is not JSON" in fit_in_words(tmp_path, small.store)[0]

@@ -2,8 +2,8 @@ from .apollo import Apollo as Apollo
 from .apollo import Latents as Latents
 from .card import HeldOut as HeldOut
 from .card import ModelCard as ModelCard
+from .card import read_card as read_card
 from .device import pick_device as pick_device
-from .files import read_card as read_card
 from .modality import Architecture as Architecture
 from .modality import Modality as Modality
 from .network import Code as Code

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from napari_apollo.errors import ConfigError, ModelDamaged, ModelError, ModelTooNew, PanelError
 from napari_apollo.model.modality import Architecture
 from napari_apollo.panels import Panel
 
 SCHEMA_VERSION = 1
 """Raised whenever an older reader would misread a newer model."""
+
+CARD = "model.json"
+
+_CARD_LIMIT = 64 * 2**20
 
 
 class HeldOut(BaseModel):
@@ -171,3 +178,48 @@ class ModelCard(BaseModel):
     def modalities(self) -> tuple[str, ...]:
         """Names of the modalities."""
         return tuple(modality.name for modality in self.architecture.modalities)
+
+
+def read_card(folder: Path | str) -> ModelCard:
+    """The description of a model, without its weights.
+
+    Raises
+    ------
+    ModelError
+        When the folder is no model folder.
+    ModelTooNew
+        When a newer version wrote it.
+    ModelDamaged
+        When the description cannot be read.
+    """
+    path = Path(folder) / CARD
+    if not path.is_file():
+        raise ModelError(
+            Path(folder), f"is no model: it holds no {CARD}.", "Name the folder that a training wrote."
+        )
+    values = _read_json(path)
+    version = values.get("schema_version")
+    if not isinstance(version, int) or version < 1:
+        raise ModelDamaged(path, f"names no schema version (found {version!r}).")
+    if version > SCHEMA_VERSION:
+        raise ModelTooNew(
+            path,
+            f"has schema version {version}; this napari-apollo reads up to {SCHEMA_VERSION}.",
+            "Update napari-apollo.",
+        )
+    try:
+        return ModelCard.model_validate(values)
+    except (ValidationError, ConfigError, PanelError) as error:
+        raise ModelDamaged(path, f"is no description of a model: {error}") from error
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    if path.stat().st_size > _CARD_LIMIT:
+        raise ModelDamaged(path, f"is {path.stat().st_size} bytes long, too long for a description.")
+    try:
+        values = json.loads(path.read_text("utf-8"))
+    except (ValueError, UnicodeDecodeError, RecursionError) as error:
+        raise ModelDamaged(path, f"is not JSON: {error}") from error
+    if not isinstance(values, dict):
+        raise ModelDamaged(path, "is not a JSON object.")
+    return values

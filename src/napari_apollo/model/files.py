@@ -15,18 +15,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from napari_apollo.errors import ConfigError, ModelDamaged, ModelError, ModelTooNew, PanelError
-from napari_apollo.model.card import SCHEMA_VERSION, ModelCard
+from napari_apollo.errors import ModelDamaged
+from napari_apollo.model.card import CARD, SCHEMA_VERSION, ModelCard, read_card
 from napari_apollo.model.network import Network
 from napari_apollo.storage import whole_folder, write_json
 
 WEIGHTS = "weights.safetensors"
-CARD = "model.json"
 
 _DTYPES = {
     torch.float32: "F32",
@@ -40,7 +38,6 @@ _DTYPES = {
 }
 
 _HEADER_LIMIT = 16 * 2**20  # bytes; a header of ours is some kilobytes
-_CARD_LIMIT = 64 * 2**20
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> str:
@@ -146,39 +143,6 @@ def write_model(folder: Path, network: Network, card: ModelCard, *, overwrite: b
     return card
 
 
-def read_card(folder: Path | str) -> ModelCard:
-    """The description of a model, without its weights.
-
-    Raises
-    ------
-    ModelError
-        When the folder is no model folder.
-    ModelTooNew
-        When a newer version wrote it.
-    ModelDamaged
-        When the description cannot be read.
-    """
-    path = Path(folder) / CARD
-    if not path.is_file():
-        raise ModelError(
-            Path(folder), f"is no model: it holds no {CARD}.", "Name the folder that a training wrote."
-        )
-    values = _read_json(path)
-    version = values.get("schema_version")
-    if not isinstance(version, int) or version < 1:
-        raise ModelDamaged(path, f"names no schema version (found {version!r}).")
-    if version > SCHEMA_VERSION:
-        raise ModelTooNew(
-            path,
-            f"has schema version {version}; this napari-apollo reads up to {SCHEMA_VERSION}.",
-            "Update napari-apollo.",
-        )
-    try:
-        return ModelCard.model_validate(values)
-    except (ValidationError, ConfigError, PanelError) as error:
-        raise ModelDamaged(path, f"is no description of a model: {error}") from error
-
-
 def read_model(folder: Path | str, device: torch.device | str = "cpu") -> tuple[Network, ModelCard]:
     """A network with its weights, in evaluation mode, and its card.
 
@@ -212,15 +176,3 @@ def read_model(folder: Path | str, device: torch.device | str = "cpu") -> tuple[
             raise ModelDamaged(path, f"holds values that are not finite ({name}).")
     network.load_state_dict(tensors, assign=True)
     return network.eval().requires_grad_(False), card
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    if path.stat().st_size > _CARD_LIMIT:
-        raise ModelDamaged(path, f"is {path.stat().st_size} bytes long, too long for a description.")
-    try:
-        values = json.loads(path.read_text("utf-8"))
-    except (ValueError, UnicodeDecodeError, RecursionError) as error:
-        raise ModelDamaged(path, f"is not JSON: {error}") from error
-    if not isinstance(values, dict):
-        raise ModelDamaged(path, "is not a JSON object.")
-    return values

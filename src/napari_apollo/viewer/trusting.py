@@ -13,18 +13,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from pydantic import ValidationError
 
-from napari_apollo.errors import ApolloError, ModelError
-from napari_apollo.model.card import ModelCard
+from napari_apollo.errors import ApolloError
+from napari_apollo.model.card import CARD, ModelCard, read_card
 from napari_apollo.predict.fit import require_fit
 from napari_apollo.predict.support import BEYOND
 from napari_apollo.predict.table import PREDICTED_SUPPORT
 
 if TYPE_CHECKING:
     from napari_apollo.cells import CellStore
-
-_CARD = "model.json"
 
 
 @dataclass(frozen=True)
@@ -52,14 +49,8 @@ def described(folder: Path | str) -> DescribedModel:
         When there is no model, or its card cannot be read.
     """
     folder = Path(folder)
-    place = folder if (folder / _CARD).is_file() else folder / "model"
-    try:
-        card = ModelCard.model_validate_json((place / _CARD).read_text("utf-8"))
-    except OSError as error:
-        raise ModelError(place, "has no model.json.", "Choose a finished run.") from error
-    except (ValidationError, UnicodeDecodeError) as error:
-        raise ModelError(place, "has a model.json that cannot be read.", "Copy the model again.") from error
-    return DescribedModel(place, card)
+    place = folder if (folder / CARD).is_file() else folder / "model"
+    return DescribedModel(place, read_card(place))
 
 
 def why_not(folder: Path | str, store: CellStore) -> str:
