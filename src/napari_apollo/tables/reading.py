@@ -156,7 +156,8 @@ def file_parts(path: Path | str) -> dict[str, FilePart]:
     with _opened(path) as file:
         if "mod" not in file:
             raise FileError(path, "is no MuData file: it holds no group 'mod'.")
-        return {modality_name(name): FilePart(path, f"mod/{name}") for name in file["mod"]}
+        order = file["mod"].attrs.get("mod-order", list(file["mod"]))
+        return {modality_name(str(name)): FilePart(path, f"mod/{name}") for name in order}
 
 
 def cell_names(paths: Sequence[Path | str], names: Sequence[str]) -> dict[str, np.ndarray]:
