@@ -18,7 +18,8 @@ from napari_apollo.train.build import image_architecture, seeded_network
 from napari_apollo.train.data import Batch, CellData, Crops, Observed
 from napari_apollo.train.objectives import Agreement, get_objective
 from napari_apollo.train.objectives import agreement as formula
-from napari_apollo.train.objectives.pruning import distinct_dimensions
+from napari_apollo.train.objectives.posteriors import sensitivity
+from napari_apollo.train.objectives.pruning import distinct_dimensions, wound_dimension
 from napari_apollo.train.presets import AGREEMENT
 
 CPU = torch.device("cpu")
@@ -272,6 +273,46 @@ def test_dimensions_that_hold_nothing_or_nothing_of_their_own_are_closed() -> No
     shared[1, :, 1] = shared[0, :, 1]  # decoders are given 0 where a dimension is closed
     decoded = [network.decode("protein", shared[i], own[i], stain) for i in range(2)]
     assert torch.equal(*decoded)
+
+
+def test_dimensions_that_codes_only_wind_through_go() -> None:
+    rng = np.random.default_rng(2)
+    factor, shared = rng.uniform(-1, 1, 900), rng.integers(0, 2, 900).astype(float)
+    # One factor, a half circle below for one value of the shared one, and above for the other.
+    bow = (2 * shared - 1) * np.sqrt(1 - factor**2)
+    means = np.column_stack([factor, bow]) + 0.1 * rng.normal(size=(900, 2))
+    along = np.column_stack([np.ones(900), -(2 * shared - 1) * factor / np.sqrt(1.05 - factor**2)])
+    along /= np.linalg.norm(along, axis=1, keepdims=True)
+    moves = along[:, :, None] * along[:, None, :] + 0.02 * np.eye(2)
+    held = np.array([1.3, 1.2])
+    assert wound_dimension(means, shared[:, None], moves, held, 0.1) == 1
+    # The other one is told by nothing: it lies twice above each place of the bow.
+    assert wound_dimension(means, shared[:, None], moves, held[::-1], 0.1) == 1
+    # Values that move as well across the bow need both dimensions.
+    across = along[:, :, None] * along[:, None, :] + 0.2 * np.eye(2)
+    assert wound_dimension(means, shared[:, None], across, held, 0.1) is None
+    # A weak factor of its own depends on nothing.
+    weak = np.broadcast_to(np.diag([1.0, 0.03]), (900, 2, 2))
+    assert wound_dimension(rng.normal(size=(900, 2)), shared[:, None], weak, held, 0.1) is None
+    assert wound_dimension(means[:, :1], shared[:, None], moves[:, :1, :1], held[:1], 0.1) is None
+
+
+def test_sensitivity_is_that_of_the_decoders() -> None:
+    network, _, _ = start()
+    network.train()
+    shared, own, stain = torch.randn(3, 5), torch.randn(3, 3), torch.tensor([0, 2, 1])
+    with torch.no_grad():
+        found = sensitivity(network, "protein", shared, own, stain, torch.tensor([0, 2]))
+    assert network.training
+    network.eval()
+    for cell in range(3):
+        one = slice(cell, cell + 1)
+        jacobian = torch.autograd.functional.jacobian(
+            lambda latent, one=one: network.decode("protein", shared[one], latent, stain[one]), own[one]
+        )
+        by = jacobian.reshape(-1, 3)[:, [0, 2]]
+        wanted = by.T @ by
+        torch.testing.assert_close(found[cell], wanted, rtol=0, atol=0.1 * float(wanted.max()))
 
 
 def test_the_best_shared_dimension_stays() -> None:

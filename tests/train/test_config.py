@@ -9,7 +9,6 @@ from napari_apollo.train import TrainConfig
 from napari_apollo.train.build import image_architecture, seeded_network
 from napari_apollo.train.presets import PAPER, PRESETS
 
-
 VARIANTS = {
     "bce": {},
     "mse": {"loss": "mse"},

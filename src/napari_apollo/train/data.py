@@ -293,6 +293,14 @@ class CellData:
         """Bytes of all crops, were they on the device."""
         return sum(own.crops.nbytes for own in self.observed.values())
 
+    def cells_of(self, modality: str) -> np.ndarray:
+        """(m,) int64: the cell that each value of a modality belongs to."""
+        rows = self.observed[modality].rows
+        cell, column = np.nonzero(rows >= 0)
+        found = np.empty(self.n_rows(modality), np.int64)
+        found[rows[cell, column]] = cell
+        return found
+
     def crop_shape(self, modality: str) -> tuple[int, ...]:
         """Shape of one crop, or of one vector."""
         return self.observed[modality].crops.fetch(np.zeros(1, np.int64))[0].shape[1:]

@@ -74,7 +74,7 @@ class OneStep:
         training = self._network.training
         self._network.eval()
         # Rows of a modality's values belong to cells; codes are made cell by cell.
-        cells = rows.cpu().numpy() if block == "shared" else self._cells_of(block)[rows.cpu().numpy()]
+        cells = rows.cpu().numpy() if block == "shared" else self._data.cells_of(block)[rows.cpu().numpy()]
         wanted, place = np.unique(cells, return_inverse=True)
         plan = [wanted[start : start + _BATCH] for start in range(0, len(wanted), _BATCH)]
         parts = [self._said(block, batch) for batch in self._data.batches(plan)]
@@ -91,14 +91,6 @@ class OneStep:
         total = torch.stack([_by_cell(codes[name].shared, views[name], batch) for name in codes]).sum(0)
         ones = {name: torch.ones_like(codes[name].shared[:, :1]) for name in codes}
         return total / torch.stack([_by_cell(ones[name], views[name], batch) for name in codes]).sum(0)
-
-    def _cells_of(self, name: str) -> np.ndarray:
-        """(m,) int64: the cell that each value of a modality belongs to."""
-        rows = self._data.observed[name].rows
-        cell, column = np.nonzero(rows >= 0)
-        found = np.empty(self._data.n_rows(name), np.int64)
-        found[rows[cell, column]] = cell
-        return found
 
 
 class TurnsStage:

@@ -13,7 +13,13 @@ from napari_apollo.train.data import Batch, CellData
 from napari_apollo.train.latents import LatentTable
 from napari_apollo.train.objectives.base import prefixed, under
 from napari_apollo.train.objectives.normals import product, split
-from napari_apollo.train.objectives.pruning import distinct_dimensions, used_dimensions
+from napari_apollo.train.objectives.pruning import (
+    CELLS,
+    distinct_dimensions,
+    held_nats,
+    used_dimensions,
+    wound_dimension,
+)
 
 if TYPE_CHECKING:
     from napari_apollo.train.objectives.agreement import AgreementSettings
@@ -46,6 +52,7 @@ class Posteriors:
             made.values[:, length:] = _START_LOG_VARIANCE
             return made
 
+        self._data = data
         self.shared = table(data.n_cells, network.architecture.shared)
         self.specific = {
             modality.name: table(data.n_rows(modality.name), modality.specific)
@@ -77,7 +84,7 @@ class Posteriors:
         """Close the dimensions that hold fewer than ``least`` nats a row, or nothing of their own.
 
         A dimension holds nothing of its own where more than the part ``told`` of its variance can be
-        read from the others of its block.
+        read from the others of its block, or where codes only wind through it (``wound_dimension``).
         """
         tables = self.tables
         used = used_dimensions(tables, {name: network.kept(name) for name in tables}, least)
@@ -87,6 +94,34 @@ class Posteriors:
                 chosen = distinct_dimensions(means, used[name].cpu().numpy(), told)
                 used[name] = torch.from_numpy(chosen).to(table.values.device)
         network.keep(used)
+        if told < 1:
+            for name in self.specific:
+                self._unwind(network, name, 1 - told)
+
+    @torch.no_grad()
+    def _unwind(self, network: Network, name: str, least: float) -> None:
+        """Close dimensions of a specific block, one by one, through which codes only wind."""
+        table, kept = self.specific[name], network.kept(name)
+        rows = torch.arange(0, len(table.values), max(1, len(table.values) // CELLS))
+        cells = torch.from_numpy(self._data.cells_of(name))[rows].to(table.values.device)
+        stain = torch.from_numpy(self._data.observed[name].stain)[rows].to(table.values.device)
+        own = split(table.values[rows.to(table.values.device)])[0] * kept
+        shared = split(self.shared.values.index_select(0, cells))[0] * network.kept()
+        while int(kept.sum()) > 1:
+            open_ = kept.nonzero()[:, 0]
+            moves = sensitivity(network, name, shared, own * kept, stain, open_)
+            going = wound_dimension(
+                own[:, open_].cpu().numpy(),
+                shared.cpu().numpy(),
+                moves.cpu().numpy(),
+                held_nats(table, kept)[open_].cpu().numpy(),
+                least,
+            )
+            if going is None:
+                return
+            left = kept.bool()
+            left[open_[going]] = False
+            network.keep({name: left})
 
     def tensors(self) -> dict[str, Tensor]:
         """Everything needed to go on."""
@@ -104,3 +139,38 @@ def joint_code(batch: Batch, codes: Mapping[str, Code]) -> tuple[Tensor, Tensor]
     """Means and log variances (b, s) of what all encoders of a cell say together."""
     said = [(*code.shared_normal, batch.views[name].cell) for name, code in codes.items()]
     return product(len(batch.cells), said, said[0][0].shape[1], said[0][0])
+
+
+_NUDGE = 0.05
+
+
+def sensitivity(
+    network: Network, name: str, shared: Tensor, own: Tensor, stain: Tensor, dimensions: Tensor
+) -> Tensor:
+    """How decoded values move with a specific latent.
+
+    Parameters
+    ----------
+    network, name
+        Full decoder of which modality; it is asked in evaluation mode.
+    shared, own, stain
+        (n, s) and (n, e) latents and the stains (n,) of n values.
+    dimensions
+        (d,) int64, of the specific latent.
+
+    Returns
+    -------
+    torch.Tensor
+        (n, d, d): products of the derivatives by the dimensions (central differences), before the activation.
+    """
+    training = network.training
+    network.eval()
+    moved = []
+    for dimension in dimensions.tolist():
+        nudge = torch.zeros_like(own)
+        nudge[:, dimension] = _NUDGE
+        there, back = (network.decode(name, shared, own + sign * nudge, stain) for sign in (1, -1))
+        moved.append(((there - back) / (2 * _NUDGE)).flatten(1))
+    network.train(training)
+    derivatives = torch.stack(moved, dim=1)
+    return derivatives @ derivatives.transpose(1, 2)

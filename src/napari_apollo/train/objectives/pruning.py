@@ -10,8 +10,11 @@ from torch import Tensor
 from napari_apollo.train.latents import LatentTable
 from napari_apollo.train.objectives.normals import information, split
 
-_CELLS = 800
+CELLS = 800
 """Rows that are looked at to see whether a dimension can be read from others."""
+
+_DEPENDENT = 0.5
+"""Least part of a dimension that others tell before it counts as wound with them."""
 
 
 def held_nats(table: LatentTable, kept: Tensor) -> Tensor:
@@ -70,7 +73,7 @@ def distinct_dimensions(means: np.ndarray, open_: np.ndarray, most: float, seed:
     from napari_apollo.probes import readable  # needs more than torch and NumPy, as nothing else here does
 
     chosen = [int(index) for index in np.flatnonzero(open_)]
-    rows = means[:: max(1, len(means) // _CELLS)]
+    rows = means[:: max(1, len(means) // CELLS)]
     while len(chosen) > 1:
         told = [
             float(readable(np.delete(rows[:, chosen], i, axis=1), rows[:, [index]], seed=seed)[0])
@@ -83,3 +86,51 @@ def distinct_dimensions(means: np.ndarray, open_: np.ndarray, most: float, seed:
     result = np.zeros(len(open_), bool)
     result[chosen] = True
     return result
+
+
+def wound_dimension(
+    means: np.ndarray,
+    shared: np.ndarray,
+    sensitivity: np.ndarray,
+    held: np.ndarray,
+    least: float,
+    seed: int = 0,
+) -> int | None:
+    """A dimension of a specific block that codes only wind through.
+
+    With dimensions to spare, what is one factor may take another way through two of them for each value
+    of a shared one: a ring or a fork, from which the shared factor can be read though no decoder needs it
+    there. In such a place decoded values move along fewer directions, cell by cell, than the block has, and
+    the dimensions are told in good part by one another and by the shared latent. A factor of its own,
+    however weak, depends on neither, and stays.
+
+    Parameters
+    ----------
+    means, shared
+        (cell, d) of the block's open dimensions, and (cell, s).
+    sensitivity
+        (cell, d, d): products of the derivatives of decoded values by the dimensions.
+    held
+        (d,) nats that each dimension holds.
+    least
+        The direction along which values move least counts where it has this part of the movement along
+        the first one (squared, mean over cells).
+    seed
+        Of the folds.
+
+    Returns
+    -------
+    int or None
+        Of the dimensions told, that which holds least.
+    """
+    from napari_apollo.probes import readable
+
+    moved = np.linalg.eigvalsh(sensitivity).mean(axis=0)
+    if len(held) < 2 or moved[0] >= least * moved[-1]:
+        return None
+    told = [
+        float(readable(np.column_stack([np.delete(means, i, axis=1), shared]), means[:, [i]], seed=seed)[0])
+        for i in range(len(held))
+    ]
+    wound = [i for i, part in enumerate(told) if part > _DEPENDENT]
+    return min(wound, key=lambda i: held[i]) if wound else None
