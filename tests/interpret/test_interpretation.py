@@ -97,7 +97,15 @@ def test_phenotypes_from_images(blood: SimpleNamespace) -> None:
 
 def test_evaluation_as_a_report(blood: SimpleNamespace, tmp_path: Path) -> None:
     arguments = ["evaluate", str(blood.store.path), "--model", str(blood.model), "--device", "cpu"]
-    arguments += ["--features", "--baselines", "neighbour", "--parts", "train", "--output", str(tmp_path / "scores")]
+    arguments += [
+        "--features",
+        "--baselines",
+        "neighbour",
+        "--parts",
+        "train",
+        "--output",
+        str(tmp_path / "scores"),
+    ]
     result = CliRunner().invoke(app, arguments)
     assert result.exit_code == 0, result.output
     html = (tmp_path / "scores" / "evaluation.html").read_text("utf-8")

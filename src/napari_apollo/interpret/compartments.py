@@ -30,6 +30,9 @@ from napari_apollo.progress import Progress, ShouldStop, Step, never, silent, st
 
 Floats = NDArray[np.float64]
 
+_FDR = 0.05
+_LEAST_SHARE = 0.05  # what explains less is no answer, however sure
+
 
 def localisation_carriers(
     blocks: Mapping[str, ArrayLike],
@@ -72,9 +75,9 @@ def localisation_carriers(
     -------
     pandas.DataFrame
         One row a protein and block: ``r2`` with ``low`` and ``high`` over donors, ``p``, ``q`` (over all
-        rows), ``cells``, ``donors``, and ``leads``, whether the block explains most of the protein's and
-        is a discovery at a rate of 0.05. Proteins of too few cells, of one donor, or without variation have a
-        ``note`` and no numbers.
+        rows), ``cells``, ``donors``, and ``leads``, whether the block explains most of the protein's,
+        at least 5 %, is a discovery at a rate of 0.05, and its interval leaves out zero. Proteins of too few
+        cells, of one donor, or without variation have a ``note`` and no numbers.
 
     Raises
     ------
@@ -97,7 +100,8 @@ def localisation_carriers(
     table = pd.concat(parts, ignore_index=True)
     table["q"] = benjamini_hochberg(table["p"].to_numpy())
     best = table.groupby("protein")["r2"].transform("max")
-    table["leads"] = (table["r2"] == best) & (table["q"] <= 0.05)
+    sure = (table["q"] <= _FDR) & ~(table["low"] <= 0)
+    table["leads"] = (table["r2"] == best) & (table["r2"] >= _LEAST_SHARE) & sure
     progress(Step("Finding compartments", len(localisation.columns), len(localisation.columns)))
     return table
 

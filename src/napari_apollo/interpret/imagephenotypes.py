@@ -16,7 +16,7 @@ from napari_apollo.predict.inference import Inference
 from napari_apollo.probes.statistics import donor_folds, p_of
 from napari_apollo.progress import Progress, ShouldStop, Step, never, silent, stop_if_asked
 
-_TEST_EPOCHS = 4
+_TEST_BATCHES = 25
 _TEST_CELLS = 40  # of a sample
 
 
@@ -52,8 +52,8 @@ def classify_images(
         Folds of donors; one decides when to stop, which is why three are needed.
     permutations
         Trainings on permuted conditions of donors that p-values are made from; none without. Observed and
-        permuted conditions are then compared by the same short trainings: two folds of donors, four epochs,
-        40 cells of a donor and condition.
+        permuted conditions are then compared by the same short trainings: two folds of donors, about 25
+        batches, 40 cells of a donor and condition.
     device, seed
         Where to compute; of weights and order.
 
@@ -185,7 +185,7 @@ def _p_value(
     should_stop: ShouldStop,
 ) -> float:
     """Of the accuracy of short trainings among those with the conditions of donors permuted."""
-    from napari_apollo.predict.imageclasses import held_out_image_classes
+    from napari_apollo.predict.imageclasses import BATCH, held_out_image_classes
 
     shuffled = np.random.default_rng(seed).permutation(len(sample_of))
     turn = pd.Series(sample_of[shuffled]).groupby(sample_of[shuffled]).cumcount().to_numpy()
@@ -193,6 +193,7 @@ def _p_value(
     present, sample = np.unique(sample_of[rows], return_inverse=True)
     unit, label, classes = samples.unit[present], samples.label[present], len(samples.classes)
     fold = donor_folds(unit.tolist(), 2, seed=seed)
+    epochs = max(1, round(_TEST_BATCHES / max(1, len(rows) / 2 / BATCH)))
 
     def accuracy(of: NDArray[np.int64]) -> float:
         predicted = held_out_image_classes(
@@ -200,7 +201,7 @@ def _p_value(
             of[sample],
             fold[sample],
             architecture=architecture,
-            epochs=_TEST_EPOCHS,
+            epochs=epochs,
             device=device,
             seed=seed,
             should_stop=should_stop,

@@ -88,7 +88,7 @@ def _read(path: Path) -> tuple[Any] | None:
     if not path.is_file():
         return None
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
         return (_unpacked(json.loads(arrays.pop(_JSON).tobytes()), arrays),)
     except (OSError, ValueError, KeyError, TypeError, BadZipFile):

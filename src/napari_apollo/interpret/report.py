@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from napari_apollo.interpret.findings import Interpretation
 
 _KINDS = ("shared", "chromatin", "protein")
+_SURE = 0.05
 _MOST_FEATURES = 40  # rows of a chart that can still be read
 
 
@@ -56,6 +57,10 @@ def interpretation_page(found: Interpretation) -> Page:
         _shares(page, found.shares)
     if found.phenotypes is not None and len(found.phenotypes.table):
         _phenotypes(page, found.phenotypes)
+    if found.image_features is not None:
+        _image_features(page, found.image_features)
+    if found.compartments is not None:
+        _compartments(page, found.compartments)
     if found.published is not None:
         _published(page, found.published)
     settings = pd.DataFrame(
@@ -193,8 +198,8 @@ def _phenotypes(page: Page, found: Phenotypes) -> None:
     section.add_table(
         found.table,
         "p is that of the accuracy among permuted conditions of donors, q adjusted over all inputs; called "
-        "is the share of donors most of whose cells get the right condition. Images have no p: each "
-        "permutation would be a training.",
+        "is the share of donors most of whose cells get the right condition. Images have a p where "
+        "image_permutations were asked for: each is a training.",
     )
     best = found.table.sort_values("accuracy", ascending=False)["input"].iloc[0]
     section.add_figure(
@@ -209,6 +214,74 @@ def _phenotypes(page: Page, found: Phenotypes) -> None:
             "Accuracy lost without a feature, or without a group of near copies, with intervals over donors. "
             "A feature whose copies stay is not missed. All others are in ablation.csv.",
         )
+
+
+def _image_features(page: Page, table: pd.DataFrame) -> None:
+    section = page.section(
+        "Features of proteins read from the chromatin image",
+        "How well a network that sees the chromatin image alone says a feature of a protein in cells of "
+        "held-out donors: rank correlation within donors. What is lost when the chromatin is rebuilt from "
+        "the shared part alone is in the chromatin-specific part; what the protein's own image says and no "
+        "chromatin image does is the protein's own.",
+    )
+    seen = table[table["image"] == "chromatin"].sort_values("spearman", ascending=False)
+    ends = pd.concat([seen.groupby("stain").head(4), seen.groupby("stain").tail(2)])
+    # The study's comparison: the number of foci, which chromatin hardly shows, and the median, which it does.
+    named = seen[seen["feature"].str.contains(r"nucleus_(?:foci_count|median)_")]
+    chosen = set(ends["feature"]) | set(named["feature"])
+    shown = table[table["feature"].isin(chosen)]
+    order = seen[seen["feature"].isin(chosen)].sort_values(["stain", "spearman"], ascending=[True, False])
+    shown = shown.set_index("feature").loc[order["feature"].drop_duplicates()].reset_index()
+    section.add_figure(
+        intervals_figure(
+            shown,
+            rows="feature",
+            series="image",
+            value="spearman",
+            low="spearman_low",
+            high="spearman_high",
+            label="rank correlation within donors",
+        ),
+        "Of each protein the features that are read best and worst, the median and the number of foci, with "
+        "intervals over donors. All others are in image_features.csv.",
+    )
+    summary = (
+        table.groupby(["stain", "image"], sort=False)["spearman"]
+        .median()
+        .unstack()[list(dict.fromkeys(table["image"]))]
+    )
+    section.add_table(summary.reset_index(), "Median over the features of each protein.")
+
+
+def _compartments(page: Page, table: pd.DataFrame) -> None:
+    section = page.section(
+        "Compartments",
+        "Which stain's shared or specific latents accompany where a protein lies, from cell to cell: share "
+        "of the variation within donors, for donors held out. Blocks of the protein's own image are left "
+        "out. What goes together need not cause one another; neighbours, thickness and segmentation act on "
+        "all stains.",
+    )
+    named = table.assign(name=table["protein"] + ", " + table["measure"], sure=table["q"] <= _SURE)
+    blocks = list(dict.fromkeys(named["block"]))
+    rows = list(dict.fromkeys(named["name"]))
+    r2 = named.pivot_table(index="name", columns="block", values="r2").reindex(index=rows, columns=blocks)
+    sure = named.pivot_table(index="name", columns="block", values="sure", aggfunc="max")
+    section.add_figure(
+        matrix_figure(
+            r2.clip(lower=0),
+            label="share of the variation within donors",
+            marked=sure.reindex(index=rows, columns=blocks) == 1,
+            limits=(0, max(0.1, float(np.nanmax(r2.to_numpy(), initial=0)))),
+        ),
+        f"A dot marks an adjusted p-value of at most {_SURE}, over all proteins, measures and blocks.",
+    )
+    best = named.sort_values("r2", ascending=False).groupby("name", sort=False).head(1)
+    best = best.set_index("name").reindex([name for name in rows if name in set(best["name"])]).reset_index()
+    section.add_table(
+        best[["protein", "measure", "block", "r2", "low", "high", "p", "q", "cells", "donors", "leads"]],
+        "The block that explains most of each, with its interval over donors; leads says whether it is a "
+        "discovery. All blocks are in compartments.csv.",
+    )
 
 
 def _published(page: Page, found: Published) -> None:

@@ -20,7 +20,8 @@ from napari_apollo.progress import ShouldStop, never, stop_if_asked
 
 Architecture = Literal["small", "resnet18"]
 
-_BATCH = 64
+BATCH = 64
+"""Images in a batch of training."""
 _PATIENCE = 4  # epochs without a better inner score before training ends
 
 
@@ -239,9 +240,9 @@ def _trained(
     for _ in range(epochs):
         drawn = task.draw(learn, rng)
         network.train()
-        for start in range(0, len(drawn), _BATCH):
+        for start in range(0, len(drawn), BATCH):
             stop_if_asked(should_stop)
-            rows = drawn[start : start + _BATCH]
+            rows = drawn[start : start + BATCH]
             if len(rows) < 2:
                 continue
             batch = torch.rot90(_on(images[rows], device), int(rng.integers(4)), (2, 3))
