@@ -45,7 +45,7 @@ def test_p_values_of_images() -> None:
     def p_of(images: np.ndarray, permutations: int) -> float:
         return _p_value(images, samples, samples.of, "small", permutations, "cpu", 0, lambda: False)
 
-    assert p_of(told, 9) <= 0.2 < p_of(noise, 9)
+    assert p_of(told, 9) <= 0.25 < p_of(noise, 9)
 
 
 def test_labels_are_exchanged_between_donors_or_within_them() -> None:
