@@ -213,17 +213,17 @@ def test_a_box_and_a_lasso_name_many_at_once(annotate: Any, work: SimpleNamespac
 
 def test_suggestions_and_the_way_into_the_store(annotate: Any, work: SimpleNamespace) -> None:
     session, annotation = work.session, annotate.annotation
-    annotate.suggest()
-    assert "two classes" in annotate.quality.text()
+    annotate.suggesting.suggest()
+    assert "two classes" in annotate.suggesting.quality.text()
     store = session.store
     left = np.flatnonzero(store.obs["donor"] == "CD4")
     right = np.flatnonzero(store.obs["donor"] == "CD8")
     annotation.label(left[:6], "left")
     annotation.label(right[:6], "right")
-    annotate.suggest()
+    annotate.suggesting.suggest()
     assert session.jobs.wait(30)
     assert annotation.suggestions.classes == ("left", "right")
-    assert "Learnt from 12 cells" in annotate.quality.text()
+    assert "Learnt from 12 cells" in annotate.suggesting.quality.text()
     annotate.order.name = "Most uncertain first"
     annotate.shown.setCurrentIndex(annotate.shown.findData("not annotated"))
     annotate.refresh()
@@ -231,11 +231,11 @@ def test_suggestions_and_the_way_into_the_store(annotate: Any, work: SimpleNames
     assert not set(order) & set(left[:6])
     assert (np.diff(annotation.suggestions.uncertainty[order]) <= 0).all()
     session.selection = [right[7]]
-    annotate.accept_button.click()
+    annotate.suggesting.accept_button.click()
     assert len(annotation.annotations.labels) == 13
-    annotate.export(work.folder / "said.csv")
+    annotate.keeping.export(work.folder / "said.csv")
     assert (pd.read_csv(work.folder / "said.csv")["annotation"].notna()).sum() == 13
-    annotate.write()
+    annotate.keeping.write()
     assert session.jobs.wait(30)
     obs = CellStore.open(store.path).obs
     assert (obs["annotation"] != "").sum() == 13
@@ -270,9 +270,77 @@ def test_a_journal_that_is_open_elsewhere_is_left_alone(annotate: Any, work: Sim
         annotate.annotate_as("cyd")
         assert annotate.annotation is None
         assert "another window" in annotate.status.text()
-        assert not annotate.suggest_button.isEnabled()
+        assert not annotate.suggesting.suggest_button.isEnabled()
     annotate.annotate_as("cyd")
     assert annotate.annotation.annotations.labels == {"x": "a"}
+
+
+def test_number_keys_work_over_the_image_while_the_tool_is_in_sight(
+    annotate: Any, work: SimpleNamespace, qtbot: Any
+) -> None:
+    from qtpy.QtCore import Qt
+    from qtpy.QtOpenGLWidgets import QOpenGLWidget
+
+    annotate.annotate_as("eve")
+    annotate.annotation.annotations.add_class("a")
+    said = annotate.annotation.annotations
+    ids = annotate.annotation.cell_ids
+    main = annotate.window()
+    (canvas,) = main.findChildren(QOpenGLWidget)
+    qtbot.waitUntil(lambda: annotate.keys._canvases == [canvas])
+    qtbot.keyClick(canvas, Qt.Key.Key_1)
+    assert "Select cells first" in annotate.status.text()
+    assert said.labels == {}
+    assert (
+        work.viewer.layers.selection.active.mode == "pan_zoom"
+    )  # not the eraser that napari has on this key
+    work.session.selection = [4]
+    qtbot.keyClick(canvas, Qt.Key.Key_1)
+    assert said.labels == {ids[4]: "a"}
+    work.session.selection = [6]
+    qtbot.keyClick(canvas, Qt.Key.Key_X)
+    assert said.excluded == {ids[6]}
+    work.session.selection = [7]
+    qtbot.keyClick(canvas, Qt.Key.Key_1, Qt.KeyboardModifier.ControlModifier)
+    drawn = work.viewer.add_labels(np.zeros((8, 8), int))
+    drawn.mode = "paint"
+    qtbot.keyClick(canvas, Qt.Key.Key_1)  # somebody draws
+    assert drawn.mode == "erase"
+    work.viewer.layers.remove(drawn)
+    dock(work.viewer, "Annotate", "Measure")
+    annotate.parentWidget().hide()
+    qtbot.keyClick(canvas, Qt.Key.Key_1)
+    assert said.labels == {ids[4]: "a"}
+    annotate.parentWidget().show()
+    qtbot.waitUntil(lambda: annotate.keys._canvases == [canvas])
+    qtbot.keyClick(canvas, Qt.Key.Key_1)
+    assert said.labels == {ids[4]: "a", ids[7]: "a"}
+
+
+def test_two_tools_do_not_write_the_table_at_once(annotate: Any, work: SimpleNamespace) -> None:
+    jobs, go = work.session.jobs, threading.Event()
+    annotate.annotate_as("ada")
+    annotate.annotation.annotations.add_class("a")
+    annotate.annotation.label([0, 1], "a")
+    before = work.session.store.obs["annotation"].tolist()
+    measuring = jobs.run("Measuring cells", lambda progress, should_stop: go.wait(20), key="measure")
+    annotate.keeping.write()
+    assert "Measuring cells" in annotate.status.text()
+    assert jobs.active == (measuring,)
+    assert CellStore.open(work.session.store.path).obs["annotation"].tolist() == before
+    for name, start in (("Measure", "measure"), ("Overlay", "predict")):
+        tool = dock(work.viewer, name)[name]
+        measuring.key = "write annotations"
+        if name == "Overlay":
+            tool.run_box.addItem("tiny.run", str(work.small.folder / "tiny.run"))
+        getattr(tool, start)()
+        assert "in use: Measuring cells" in tool.status.text()
+        assert jobs.active == (measuring,)
+    go.set()
+    assert jobs.wait(20)
+    annotate.keeping.write()
+    assert jobs.wait(30)
+    assert sorted(work.session.store.obs["annotation"].unique()) == ["", "a"]
 
 
 # --- Explore ---
@@ -355,15 +423,15 @@ def test_a_cell_its_pictures_and_its_neighbours(explore: Any, work: SimpleNamesp
     place = explore.cloud.points[4]
     explore.cloud._picked(tuple(place), False)
     assert work.session.selection.tolist() == [4]
-    assert work.session.store.obs["cell_id"].iloc[4] in explore.about.text()
-    qtbot.waitUntil(lambda: len(explore.neighbours._pictures) == 8, timeout=10_000)
-    assert explore.portrait._rows == ("measured", "reconstructed", "predicted")
-    near = explore._neighbours
-    explore.neighbours.clicked.emit(2)
+    assert work.session.store.obs["cell_id"].iloc[4] in explore.cell_panel.about.text()
+    qtbot.waitUntil(lambda: len(explore.cell_panel.neighbours._pictures) == 8, timeout=10_000)
+    assert explore.cell_panel.portrait._rows == ("measured", "reconstructed", "predicted")
+    near = explore.cell_panel.near
+    explore.cell_panel.neighbours.clicked.emit(2)
     assert work.session.selection.tolist() == [near[2]]
     work.session.selection = [1, 2]
-    assert "2 cells are selected" in explore.about.text()
-    assert explore.portrait._pictures == {}
+    assert "2 cells are selected" in explore.cell_panel.about.text()
+    assert explore.cell_panel.portrait._pictures == {}
 
 
 def test_the_slider_decodes_beside_the_window(explore: Any, work: SimpleNamespace, qtbot: Any) -> None:

@@ -15,6 +15,11 @@ def ask_where(parent: QWidget, title: str, start: Path, suffix: str) -> str:
     return chosen if not chosen or chosen.endswith(suffix) else chosen + suffix
 
 
+def ask_folder(parent: QWidget, title: str, start: Path) -> str:
+    """Ask for a folder; empty where the person thinks better of it."""
+    return str(QFileDialog.getExistingDirectory(parent, title, str(start)))
+
+
 def labelled(text: str, control: QWidget) -> QLabel:
     """A label for a control, with its tooltip."""
     label = QLabel(text)

@@ -29,6 +29,9 @@ NO_CELLS = "Cut cells first, in the tool Segment and crop, or drop a cell store 
 NO_IMAGE = "Open the image with its cells first: drop the study, or show an overlay."
 """What to tell people where no layer has cells."""
 
+CALM_MODES = ("pan_zoom", "transform", "pick", "select")
+"""Modes of a layer in which clicks and keys over the image do not draw."""
+
 _STILL = 3.0  # pixels of the screen within which a press is a click
 
 
@@ -206,7 +209,7 @@ def _click_for(link: SelectionLink) -> Any:
         """Select the cell under a click; Shift adds it."""
         link = alive()
         active = viewer.layers.selection.active
-        drawing = active is not None and str(getattr(active, "mode", "pan_zoom")) not in _CALM
+        drawing = active is not None and str(getattr(active, "mode", "pan_zoom")) not in CALM_MODES
         if link is None or drawing or event.button != 1:
             return
         start = np.asarray(event.pos, float) if getattr(event, "pos", None) is not None else None
@@ -218,6 +221,3 @@ def _click_for(link: SelectionLink) -> Any:
             link.pick(at, add="Shift" in event.modifiers)
 
     return click
-
-
-_CALM = ("pan_zoom", "transform", "pick", "select")

@@ -43,6 +43,17 @@ def predict_store(
     )
 
 
+def interpret_store(
+    store: str, settings: dict[str, Any], *, progress: Progress = silent, should_stop: ShouldStop = never
+) -> str:
+    """Interpret the latents in the table of a store; the folder of the interpretation comes back."""
+    from napari_apollo.interpret import InterpretConfig, interpret
+
+    config = InterpretConfig(**settings)
+    interpret(store, config, progress=progress, should_stop=should_stop)
+    return str(config.output)
+
+
 def segment_study(
     study: str,
     settings: dict[str, Any],

@@ -4,31 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
-from qtpy.QtCore import Qt, QTimer
+from qtpy.QtCore import Qt
 from qtpy.QtGui import QColor, QKeySequence
-from qtpy.QtWidgets import QCheckBox, QShortcut
+from qtpy.QtWidgets import QShortcut
 
-from napari_apollo.annotate import Suggestions, annotation_folder, annotators_of
+from napari_apollo.annotate import annotation_folder, annotators_of
 from napari_apollo.cells import CellStore
 from napari_apollo.viewer.adopting import adopt
-from napari_apollo.viewer.annotating import AnnotationSession, default_annotator, suggestions_in_words
+from napari_apollo.viewer.annotating import AnnotationSession, default_annotator
+from napari_apollo.viewer.canvaskeys import CanvasKeys
 from napari_apollo.viewer.cellmaps import show_column
-from napari_apollo.viewer.choosing import ask_where, labelled
+from napari_apollo.viewer.choosing import labelled
 from napari_apollo.viewer.crops import CropPainter
 from napari_apollo.viewer.gallery import GalleryView, Marks
-from napari_apollo.viewer.linking import NO_CELLS, NO_IMAGE, link_selection
-from napari_apollo.viewer.parts import Fold, button, note, row, say, small_button
+from napari_apollo.viewer.linking import CALM_MODES, NO_CELLS, NO_IMAGE, link_selection
+from napari_apollo.viewer.parts import Fold, note, row, say, small_button
 from napari_apollo.viewer.sorting import TABLE_ORDER, UNCERTAIN, orders
 from napari_apollo.viewer.tables_shown import fill_table, plain_table
 from napari_apollo.viewer.tool import Tool
 from napari_apollo.viewer.widgets.classes import ClassTable
+from napari_apollo.viewer.widgets.keeping import Keeping
 from napari_apollo.viewer.widgets.sifting import AgreementFold, AnnotatorBox, Sifting
-
-_QUIET = 900  # milliseconds after the last action until suggestions are made anew
+from napari_apollo.viewer.widgets.suggesting import Suggesting
 
 
 class AnnotateTool(Tool):
@@ -46,15 +46,12 @@ class AnnotateTool(Tool):
         self.missing = note(NO_CELLS)
         self._build_people()
         self._build_gallery()
-        self._build_suggestions()
+        self.suggesting = Suggesting(self)
+        self.suggesting.found.connect(self._suggested)
+        self.keeping = Keeping(self)
+        self.keys = CanvasKeys(self, self._canvas_key)
         self.counts = plain_table("Annotated cells by class and donor")
         self.agreement = AgreementFold()
-        self.csv = button("Export CSV", "Every cell with what everybody said", self._ask_csv, name="save")
-        self.store_button = button(
-            "Into the store",
-            "Write everybody's classes into the table of the store; excluded cells fail the quality check",
-            self.write, name="check",
-        )  # fmt: skip
         self.add(
             self.missing,
             row(labelled("Annotator", self.annotator), self.annotator, stretch=1),
@@ -63,12 +60,10 @@ class AnnotateTool(Tool):
             self.sifting,
             self.gallery,
             self.caption,
-            row(self.suggest_button, self.accept_button),
-            self.automatic,
-            self.quality,
+            self.suggesting,
             Fold("Counts", self.counts),
             self.agreement,
-            row(self.csv, self.store_button),
+            self.keeping,
         )
         for keys, call in (("Ctrl+Z", self.undo), ("Ctrl+Y", self.redo), ("Ctrl+Shift+Z", self.redo)):
             shortcut = QShortcut(QKeySequence(keys), self)
@@ -120,26 +115,6 @@ class AnnotateTool(Tool):
         self.gallery.exclude_asked.connect(self._key_exclude)
         self.caption = note()
 
-    def _build_suggestions(self) -> None:
-        self.suggest_button = button(
-            "Suggest", "Learn from the annotated cells and mark what the others may be", self.suggest,
-            main=True, name="suggest",
-        )  # fmt: skip
-        self.accept_button = button(
-            "Accept for selected",
-            "Give the selected cells without a class the suggested one",
-            self.accept,
-            name="check",
-        )
-        self.automatic = QCheckBox("Learn as I annotate")
-        self.automatic.setToolTip("Make suggestions anew shortly after every action")
-        self.quality = note()
-        self._quiet = QTimer(self)
-        self._quiet.setSingleShot(True)
-        self._quiet.setInterval(_QUIET)
-        self._quiet.timeout.connect(self.suggest)
-        self.automatic.toggled.connect(lambda on: self._quiet.start() if on else self._quiet.stop())
-
     # --- what people do -----------------------------------------------------------------------
 
     def annotate_as(self, name: str) -> None:
@@ -154,6 +129,7 @@ class AnnotateTool(Tool):
             self._closers.append(self.annotation.close)
             self._closers.append(self.annotation.annotations.listen(self._annotated))
             self.annotator.offer(annotators_of(store), self.annotation.annotations.annotator)
+        self._hand_on()
         self._offer_orders()
         self._show()
         self.refresh()
@@ -184,27 +160,6 @@ class AnnotateTool(Tool):
         if self.annotation is not None:
             self.attempt("Redoing", self.annotation.annotations.redo)
 
-    def suggest(self) -> None:
-        """Learn from the annotated cells beside the window."""
-        annotation = self.annotation
-        if annotation is None:
-            return
-        self._quiet.stop()
-        if len(set(annotation.annotations.labels.values())) < 2:
-            say(self.quality, "Annotate cells of two classes at least; then the others are suggested.")
-            return
-
-        def call(progress: Any, should_stop: Any) -> Suggestions:
-            return annotation.suggest(progress=progress, should_stop=should_stop)
-
-        self.run("Suggesting classes", call, key="suggest", then=partial(self._suggested, annotation))
-
-    def accept(self) -> None:
-        """Give the selected cells without a class the suggested one."""
-        annotation = self.annotation
-        if annotation is not None:
-            self.attempt("Accepting suggestions", lambda: annotation.accept(self.session.selection))
-
     def paint_classes(self) -> None:
         """Paint the cells of the image by class."""
         if self.annotation is None or not self.annotation.annotations.classes:
@@ -213,33 +168,6 @@ class AnnotateTool(Tool):
             self.say(NO_IMAGE, "problem")
         for cells in self.link.cells:
             show_column(self.viewer, cells, self.annotation.column)
-
-    def write(self) -> None:
-        """Write everybody's annotations into the table of the store."""
-        annotation = self.annotation
-        if annotation is None:
-            return
-        if any(True for _ in self.session.jobs.of("measure", "predict")):
-            # the one that ends last would write the table as it was when it began
-            self.say("The table is being written by other work; wait until it is over.", "problem")
-            return
-        selection = self.session.selection.copy()
-
-        def written(path: Path) -> None:
-            self.session.store = CellStore.open(path)
-            self.session.selection = selection
-            self.say("The classes are in the table of the cell store.", "good")
-
-        def call(progress: Any, should_stop: Any) -> Path:
-            return annotation.write(progress=progress, should_stop=should_stop)
-
-        self.run("Writing annotations", call, key="write annotations", then=written)
-
-    def export(self, path: Path | str) -> None:
-        """Write everybody's annotations as CSV."""
-        annotation = self.annotation
-        if annotation is not None and self.attempt("Exporting", lambda: annotation.export(path)) is not None:
-            self.say(f"Written: {path}", "good")
 
     def refresh(self) -> None:
         """Choose and order the cells anew."""
@@ -268,11 +196,11 @@ class AnnotateTool(Tool):
         """Show what stands."""
         annotation = self.annotation
         self.classes.show_session(annotation)
+        self.suggesting.show_state()
         ready = annotation is not None
         self.missing.setVisible(self.session.store is None)
         for each in (
-            self.none_button, self.exclude_button, self.lasso, self.paint, self.suggest_button,
-            self.accept_button, self.csv, self.store_button, self.sifting,
+            self.none_button, self.exclude_button, self.lasso, self.paint, self.keeping, self.sifting,
         ):  # fmt: skip
             each.setEnabled(ready)
         self.annotator.setEnabled(self.session.store is not None)
@@ -282,7 +210,6 @@ class AnnotateTool(Tool):
             return
         self.undo_button.setEnabled(annotation.annotations.can_undo)
         self.redo_button.setEnabled(annotation.annotations.can_redo)
-        self.accept_button.setEnabled(annotation.suggestions is not None)
         self.gallery.mark(
             Marks(
                 list(annotation.annotations.classes.values()),
@@ -298,17 +225,12 @@ class AnnotateTool(Tool):
 
     def _annotated(self) -> None:
         self._show()
-        if self.automatic.isChecked():
-            self._quiet.start()
+        self.suggesting.annotated()
 
-    def _suggested(self, annotation: AnnotationSession, found: Suggestions) -> None:
-        if annotation is not self.annotation:
-            return
-        annotation.use(found)
-        say(self.quality, suggestions_in_words(found))
+    def _suggested(self) -> None:
         self._offer_orders()
         self._show()
-        if self.order.name == UNCERTAIN and not self.automatic.isChecked():
+        if self.order.name == UNCERTAIN and not self.suggesting.automatic.isChecked():
             self.refresh()
 
     def _offer_orders(self) -> None:
@@ -333,6 +255,33 @@ class AnnotateTool(Tool):
             if name is not None:
                 self.label(name)
                 self._advance()
+
+    def _canvas_key(self, text: str) -> bool:
+        """Use a key that was pressed over the image: the number of a class, or 0 and X for selected cells."""
+        active = self.viewer.layers.selection.active
+        drawing = active is not None and str(getattr(active, "mode", "pan_zoom")) not in CALM_MODES
+        if self.annotation is None or drawing:
+            return False
+        key = int(text) if text.isascii() and text.isdigit() else -1
+        if 0 < key <= len(self.annotation.annotations.classes) or (key == 0 and len(self.session.selection)):
+            self._key(key)
+        elif text.lower() == "x" and len(self.session.selection):
+            self._key_exclude()
+        else:
+            return False
+        return True
+
+    def showEvent(self, event: object) -> None:
+        """Number keys work over the image, too."""
+        self.keys.begin()
+
+    def hideEvent(self, event: object) -> None:
+        """All keys over the image are napari's again."""
+        self.keys.end()
+
+    def _hand_on(self) -> None:
+        for part in (self.suggesting, self.keeping):
+            part.use(self.annotation)
 
     def _lasso(self) -> None:
         if self.link.lasso(self.lasso.isChecked()) is None and self.lasso.isChecked():
@@ -377,18 +326,9 @@ class AnnotateTool(Tool):
         if name and name != known:
             self.annotate_as(name)
 
-    def _ask_csv(self) -> None:
-        store = self.session.store
-        if store is None:
-            return
-        start = store.path.with_name(f"{annotation_folder(store).name}.csv")
-        if chosen := ask_where(self, "Export annotations", start, ".csv"):
-            self.export(chosen)
-
     def _close(self) -> None:
-        self.session.jobs.cancel("suggest")
         self.annotation = None
-        say(self.quality, "")
+        self._hand_on()
         _close_all(self._closers)
 
     def _layers_changed(self, event: object = None) -> None:

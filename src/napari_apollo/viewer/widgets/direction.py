@@ -13,7 +13,7 @@ from napari_apollo.predict.colours import stain_colours
 from napari_apollo.progress import silent
 from napari_apollo.viewer.background import Background
 from napari_apollo.viewer.child import ChildProcess
-from napari_apollo.viewer.columns import block_title
+from napari_apollo.viewer.columns import CellColumns, block_title
 from napari_apollo.viewer.decoding import images_of, model_of, request_for
 from napari_apollo.viewer.exploring import Explorer
 from napari_apollo.viewer.parts import heading, note, row, say, small_button
@@ -80,6 +80,11 @@ class DirectionPanel(QWidget):
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(heading("Direction"))
         layout.addWidget(self._parts)
+
+    @property
+    def columns(self) -> CellColumns | None:
+        """The cells whose directions are shown."""
+        return None if self._explorer is None else self._explorer.columns
 
     # --- what people do -----------------------------------------------------------------------
 

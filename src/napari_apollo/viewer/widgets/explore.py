@@ -1,4 +1,4 @@
-"""The exploring tool: a scatter of cells, one cell with its neighbours, and latent directions to try."""
+"""The exploring tool: a scatter of cells, one cell with its like, latent directions and their meaning."""
 
 from __future__ import annotations
 
@@ -9,45 +9,43 @@ from qtpy.QtGui import QColor
 from qtpy.QtWidgets import QComboBox, QLabel, QSizePolicy
 
 from napari_apollo.cells import CellStore
-from napari_apollo.predict.colours import stain_colours
 from napari_apollo.viewer.adopting import adopt
-from napari_apollo.viewer.background import Background
 from napari_apollo.viewer.cellmaps import show_column
 from napari_apollo.viewer.choosing import NameBox, labelled
 from napari_apollo.viewer.cloud import CloudPlot
 from napari_apollo.viewer.columns import CellColumns, colours_of
-from napari_apollo.viewer.crops import CropPainter, portrait
-from napari_apollo.viewer.exploring import TWO_COLUMNS, Explorer, cell_in_words, has_umap
+from napari_apollo.viewer.crops import CropPainter
+from napari_apollo.viewer.exploring import TWO_COLUMNS, Explorer, has_umap
 from napari_apollo.viewer.linking import NO_CELLS, NO_IMAGE, link_selection
-from napari_apollo.viewer.parts import heading, note, row, say, small_button
-from napari_apollo.viewer.picturegrid import PictureGrid, tinted
+from napari_apollo.viewer.parts import note, row, say, small_button
 from napari_apollo.viewer.tool import Tool
+from napari_apollo.viewer.widgets.cellview import CellPanel
 from napari_apollo.viewer.widgets.direction import DirectionPanel
+from napari_apollo.viewer.widgets.meaning import MeaningPanel
+from napari_apollo.viewer.widgets.results import ResultsFold
 
-_ROLES = ("measured", "reconstructed", "predicted")
-_NEIGHBOURS = 8
 _LEGEND = 12
 
 
 class ExploreTool(Tool):
     """See where cells lie by what they share and by what is their own, and look at them."""
 
-    job_keys: ClassVar[tuple[str, ...]] = ("map", "tied")
+    job_keys: ClassVar[tuple[str, ...]] = ("map", "tied", "interpret")
 
     def build(self) -> None:
         """Add the parts."""
         self.explorer: Explorer | None = None
         self._painter: CropPainter | None = None
-        self._neighbours = np.zeros(0, np.int64)
         self.link = link_selection(self.viewer)
-        self._looker = Background(_look, self)
-        self._looker.answered.connect(self._looked)
-        self._looker.failed.connect(lambda _, error: self.failed(error))
         self.missing = note(NO_CELLS)
         self.no_latents = note("The cells have no latents yet: predict in the tool Overlay.")
         self._build_map()
-        self._build_cell()
+        self.cell_panel = CellPanel()
+        self.cell_panel.asked.connect(self._neighbour_asked)
+        self.cell_panel.failed.connect(self.failed)
         self.direction = DirectionPanel(self)
+        self.meaning = MeaningPanel(self, self.direction)
+        self.results = ResultsFold(self.session)
         self.add(
             self.missing,
             row(self._map_label, self.map_box, stretch=1),
@@ -57,12 +55,10 @@ class ExploreTool(Tool):
             self.legend,
             self.tools,
             self.no_latents,
-            heading("Cell"),
-            self.about,
-            self.portrait,
-            self.neighbour_words,
-            self.neighbours,
+            self.cell_panel,
             self.direction,
+            self.meaning,
+            self.results,
         )
         self.follow(self.session.store_changed, self._store_changed)
         self.follow(self.session.predictions_changed, self._predictions_changed)
@@ -103,15 +99,6 @@ class ExploreTool(Tool):
         self.count = QLabel()
         self.count.setProperty("apolloTone", "hint")
         self.tools = row(self.lasso, self.invert, self.clear, self.paint, self.fit, None, self.count)
-
-    def _build_cell(self) -> None:
-        self.about = note("Click a cell in the scatter or in the image.")
-        self.portrait = PictureGrid(
-            "The selected cell: what was measured, rebuilt and predicted of each stain"
-        )
-        self.neighbour_words = note()
-        self.neighbours = PictureGrid("Cells most like it; click one to go there", clickable=True)
-        self.neighbours.clicked.connect(self._neighbour_clicked)
 
     # --- what people do -----------------------------------------------------------------------
 
@@ -173,9 +160,10 @@ class ExploreTool(Tool):
         """Colour what is drawn."""
         self.cloud.colour(dark=dark)
         ink = QColor("#a9b0b8" if dark else "#5a6068")
-        for grid in (self.portrait, self.neighbours, self.direction.pictures):
-            grid.ink = ink
-            grid.update()
+        self.cell_panel.colour(ink)
+        for part in (self.direction.pictures, self.meaning.shares):
+            part.ink = ink
+            part.update()
 
     def _show_map(self, title: str) -> None:
         explorer = self.explorer
@@ -227,6 +215,7 @@ class ExploreTool(Tool):
             self.map_box.setCurrentIndex(max(0, known))
             self.colour.offer(columns.names, "panel")
         self.direction.use(self.explorer)
+        self.meaning.use(store)
         self.show_map()
         self._selection_changed(self.session.selection)
 
@@ -242,49 +231,15 @@ class ExploreTool(Tool):
 
     def _look_at(self) -> None:
         """Show the cell that is selected, and its neighbours."""
-        explorer, cell, store = self.explorer, self.cell, self.session.store
-        if explorer is None or store is None or cell is None:
-            self._looker.forget()
-            chosen = len(self.session.selection)
-            say(
-                self.about,
-                f"{chosen} cells are selected; click one to see it."
-                if chosen
-                else "Click a cell in the scatter or in the image.",
-            )
-            say(self.neighbour_words, "")
-            self.portrait.show_pictures((), (), {})
-            self.neighbours.show_pictures((), (), {})
+        explorer, cell, painter = self.explorer, self.cell, self._painter
+        if explorer is None or painter is None or cell is None:
+            self.cell_panel.show_none(len(self.session.selection))
             return
-        say(self.about, cell_in_words(explorer.columns, cell), "plain")
         block = explorer.block_of(self.map_box.currentText()) if self.map_box.currentText() else ""
-        near = explorer.neighbours(block, cell, _NEIGHBOURS)
-        self._looker.ask((self._painter, self.session.predictions, cell, near))
+        self.cell_panel.look_at(explorer, painter, self.session.predictions, cell, block)
 
-    def _looked(self, question: Any, answer: Any) -> None:
-        painter, _, _, near = question
-        found, around = answer
-        if painter is None or painter is not self._painter:
-            return
-        stains = list(found)
-        rows = [role for role in _ROLES if any(role in found[stain] for stain in stains)]
-        colours = stain_colours(stains)
-        pictures = {
-            (rows.index(role), number): tinted(image, colours[stain])
-            for number, stain in enumerate(stains)
-            for role, image in found[stain].items()
-            if role in rows
-        }
-        self.portrait.show_pictures(rows, stains, pictures)
-        self._neighbours = near
-        say(self.neighbour_words, "Most like it by these latents:" if len(near) else "")
-        self.neighbours.show_pictures(
-            ("",), [""] * len(near), {(0, number): picture for number, picture in enumerate(around)}
-        )
-
-    def _neighbour_clicked(self, number: int) -> None:
-        if number < len(self._neighbours):
-            self.session.selection = [self._neighbours[number]]
+    def _neighbour_asked(self, cell: int) -> None:
+        self.session.selection = [cell]
 
     def _enclosed(self, points: np.ndarray, add: bool) -> None:
         before = self.session.selection if add else np.zeros(0, np.int64)
@@ -313,9 +268,3 @@ def _legend(legend: list[tuple[str, str]], groups: bool) -> str:
 
 def _safe(text: str) -> str:
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(" ", "&nbsp;")
-
-
-def _look(question: Any) -> Any:
-    """In the thread: all pictures of a cell, and its neighbours in colour."""
-    painter, predictions, cell, near = question
-    return portrait(painter.store, cell, predictions), painter.paint(near)

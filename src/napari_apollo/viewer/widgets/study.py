@@ -6,33 +6,21 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-from qtpy.QtCore import Qt
 from qtpy.QtGui import QDragEnterEvent, QDropEvent
-from qtpy.QtWidgets import (
-    QAbstractItemView,
-    QComboBox,
-    QHeaderView,
-    QLineEdit,
-    QTableWidget,
-    QTableWidgetItem,
-    QWidget,
-)
+from qtpy.QtWidgets import QComboBox, QLineEdit
 
 from napari_apollo.study import Study
 from napari_apollo.viewer.adopting import adopt
-from napari_apollo.viewer.drafting import SPLITS, DraftRow, StudyDraft
+from napari_apollo.viewer.drafting import DraftRow, StudyDraft
 from napari_apollo.viewer.layerfields import fields_from_layers
 from napari_apollo.viewer.open import open_study
 from napari_apollo.viewer.parts import button, heading, note, row, say, small_button
 from napari_apollo.viewer.picking import DropArea, PathPicker, dropped_paths
 from napari_apollo.viewer.tool import Tool, place_for, short
 from napari_apollo.viewer.widgets.channels import ChannelTable
+from napari_apollo.viewer.widgets.fieldtable import FieldTable
 
-_COLUMNS = ("Field", "Panel", "Donor", "Condition", "Split", "Labels")
-_EDITABLE = {0: "name", 2: "donor", 3: "condition"}
-_SPLIT, _LABELS = 4, 5
 _SHOWN_PROBLEMS = 6
-_ROW, _ROWS_SEEN = 24, 7  # pixels, and rows that are in sight without scrolling
 
 
 class StudyTool(Tool):
@@ -43,7 +31,6 @@ class StudyTool(Tool):
     def build(self) -> None:
         """Add the parts."""
         self.draft = StudyDraft()
-        self._filling = False
         self.setAcceptDrops(True)
         self.drop = DropArea(
             "Drop folders, images or a manifest here", "Folders, image files, or a CSV that lists them"
@@ -54,7 +41,9 @@ class StudyTool(Tool):
         layers = button(
             "Use open layers", "Add the images that are open in the viewer", self.add_layers, name="plus"
         )
-        self.table = self._make_table()
+        self.table = FieldTable()
+        self.table.changed.connect(self._changed)
+        self.table.chosen.connect(self._selection_changed)
         show = small_button("eye", "Show the selected field in the viewer", self.show_field)
         remove = small_button("delete", "Take the selected fields out of the study", self.remove_selected)
         self.bulk_column = QComboBox()
@@ -128,12 +117,12 @@ class StudyTool(Tool):
 
     def remove_selected(self) -> None:
         """Take the selected fields out of the study; files stay."""
-        self.draft.remove(self._selected())
+        self.draft.remove(self.table.selected)
         self._fill()
 
     def show_field(self) -> None:
         """Show the selected field in the viewer."""
-        chosen = self._selected()
+        chosen = self.table.selected
         if chosen:
             self.attempt("Opening the field", lambda: self._open(self.draft.rows[chosen[0]]))
 
@@ -198,88 +187,34 @@ class StudyTool(Tool):
     def _layers_changed(self, event: object = None) -> None:
         adopt(self.session, self.viewer.layers)
 
-    def _make_table(self) -> QTableWidget:
-        table = QTableWidget(0, len(_COLUMNS))
-        table.setHorizontalHeaderLabels(list(_COLUMNS))
-        table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
-        table.setToolTip("One row a field of view; double-click a cell to change it")
-        table.setAccessibleName("Fields")
-        table.setWordWrap(False)
-        header = table.horizontalHeader()
-        assert header is not None
-        header.setSectionResizeMode(QHeaderView.ResizeMode.Interactive)
-        header.setDefaultSectionSize(78)
-        header.setMinimumSectionSize(44)
-        rows = table.verticalHeader()
-        assert rows is not None
-        rows.setVisible(False)
-        rows.setDefaultSectionSize(_ROW)
-        table.itemChanged.connect(self._edited)
-        table.itemSelectionChanged.connect(self._selection_changed)
-        return table
-
     def _fill(self) -> None:
         """Show the draft."""
-        selected = self._selected()
-        self._filling = True
-        self.table.setRowCount(len(self.draft.rows))
-        for number, one in enumerate(self.draft.rows):
-            texts = (one.name, one.panel_name, one.donor, one.condition, "", "yes" if one.labels else "no")
-            for place, text in enumerate(texts):
-                if place == _SPLIT:
-                    self.table.setCellWidget(number, place, self._split_box(number, one.split))
-                    continue
-                item = QTableWidgetItem(text)
-                if place not in _EDITABLE:
-                    item.setFlags(item.flags() & ~Qt.ItemFlag.ItemIsEditable)
-                item.setToolTip(
-                    one.problem
-                    or (str(one.labels or "no labels yet") if place == _LABELS else str(one.image))
-                )
-                self.table.setItem(number, place, item)
-            if one.problem:
-                self.table.item(number, 1).setText("⚠ " + one.panel_name)
-        self._filling = False
-        self.table.setFixedHeight(48 + _ROW * min(max(len(self.draft.rows), 2), _ROWS_SEEN))
-        if self.draft.rows and not selected:
-            self.table.selectRow(0)
+        self.table.show_rows(self.draft.rows)
         self._selection_changed()
         self._show_problems([text for _, text in self.draft.problems()])
         if self.draft.rows and self.path.path is None:
             self.path.path = self._default_path()
 
-    def _split_box(self, number: int, split: str) -> QWidget:
-        box = QComboBox()
-        box.addItems(["auto", *SPLITS[1:]])
-        box.setCurrentIndex(SPLITS.index(split))
-        box.setToolTip("Part of the data that this field belongs to; auto leaves the choice to training")
-        box.currentIndexChanged.connect(lambda chosen: self.draft.change([number], split=SPLITS[chosen]))
-        return box
-
-    def _selected(self) -> list[int]:
-        return sorted({index.row() for index in self.table.selectedIndexes()})
-
     def _selection_changed(self) -> None:
-        chosen = self._selected()
-        if self._filling or not chosen or chosen[0] >= len(self.draft.rows):
+        chosen = self.table.selected
+        if not chosen or chosen[0] >= len(self.draft.rows):
             self.channels.show_row(None, ())
             return
         self.channels.show_row(self.draft.rows[chosen[0]], self.draft.rows)
 
-    def _edited(self, item: QTableWidgetItem) -> None:
-        name = _EDITABLE.get(item.column())
-        if not self._filling and name is not None:
-            self.draft.change([item.row()], **{name: item.text().strip()})
+    def _changed(self, number: int, name: str, value: str) -> None:
+        self.draft.change([number], **{name: value})
+        if name != "split":  # its box must outlive its own signal
             self._fill()
 
     def _set_bulk(self) -> None:
         self.draft.change(
-            self._selected(), **{self.bulk_column.currentData(): self.bulk_value.text().strip()}
+            self.table.selected, **{self.bulk_column.currentData(): self.bulk_value.text().strip()}
         )
         self._fill()
 
     def _assign(self, stains: list[str], all_alike: bool) -> None:
-        chosen = self._selected()
+        chosen = self.table.selected
         if chosen:
             rows = self.draft.alike(chosen[0]) if all_alike else chosen
             self.draft.assign(rows, stains)

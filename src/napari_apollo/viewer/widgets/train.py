@@ -7,15 +7,8 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import pandas as pd
-from qtpy.QtCore import Qt, QTimer
-from qtpy.QtWidgets import (
-    QComboBox,
-    QHeaderView,
-    QTableWidget,
-    QTableWidgetItem,
-    QVBoxLayout,
-    QWidget,
-)
+from qtpy.QtCore import QTimer
+from qtpy.QtWidgets import QComboBox
 
 from napari_apollo.train import Run, TrainConfig, start_run
 from napari_apollo.viewer import training
@@ -23,11 +16,12 @@ from napari_apollo.viewer.adopting import adopt
 from napari_apollo.viewer.child import ChildProcess
 from napari_apollo.viewer.forms import ConfigForm
 from napari_apollo.viewer.jobs import Jobs
-from napari_apollo.viewer.parts import Fold, button, heading, note, row, say, small_button
+from napari_apollo.viewer.parts import Fold, button, column, heading, note, row, say, small_button
 from napari_apollo.viewer.plots import CurvesPlot
 from napari_apollo.viewer.preferences import DEVICES, preferences
 from napari_apollo.viewer.tool import Tool
 from napari_apollo.viewer.widgets.preview import Preview
+from napari_apollo.viewer.widgets.runtable import RunTable
 
 _LOOK = 700  # milliseconds between two looks at the run
 _PAUSE = 800  # milliseconds of quiet before the estimate is made anew
@@ -69,9 +63,10 @@ class TrainTool(Tool):
         self.stage.currentIndexChanged.connect(lambda _: self._show_curves())
         self.curves = CurvesPlot(left="Loss")
         self.preview = Preview()
-        self.runs = self._make_runs()
+        self.runs = RunTable()
+        self.runs.chosen.connect(self._run_selected)
         self.scores = note()
-        self.watching = self._box(row(self.stage, None, self.stop_button, self.resume_button), self.curves)
+        self.watching = column(row(self.stage, None, self.stop_button, self.resume_button), self.curves)
         self.add(
             heading("Cells"),
             self.cells,
@@ -152,7 +147,7 @@ class TrainTool(Tool):
         say(self.state, f"{run.folder.name}: {training.status_in_words(run, self._metrics)}", tone)  # type: ignore[arg-type]
         self._offer_stages(training.stages_of(self._metrics))
         self._show_curves()
-        self.preview.show_file(training.last_preview(run), self._stain_names())
+        self.preview.show_file(training.last_preview(run), training.ROWS)
         self.stop_button.setEnabled(not status.over)
         self.resume_button.setEnabled(status.state in ("stopped", "failed"))
         say(self.scores, training.scores_in_words(run.folder))
@@ -165,20 +160,8 @@ class TrainTool(Tool):
 
     def refresh_runs(self) -> None:
         """List the runs in the folder of results."""
-        entries = training.find_runs(self._runs_folder())
-        self.runs.blockSignals(True)
-        self.runs.setRowCount(len(entries))
-        for number, entry in enumerate(entries):
-            score = "" if entry.score is None else f"{entry.score:.2f}"
-            for place, text in enumerate((entry.name, entry.state, score)):
-                item = QTableWidgetItem(text)
-                item.setFlags(item.flags() & ~Qt.ItemFlag.ItemIsEditable)
-                item.setToolTip(str(entry.folder))
-                item.setData(Qt.ItemDataRole.UserRole, str(entry.folder))
-                self.runs.setItem(number, place, item)
-            if self.session.run is not None and entry.folder == self.session.run.folder:
-                self.runs.selectRow(number)
-        self.runs.blockSignals(False)
+        run = self.session.run
+        self.runs.show_entries(training.find_runs(self._runs_folder()), None if run is None else run.folder)
 
     def themed(self, dark: bool) -> None:
         """Colour the plot."""
@@ -190,43 +173,9 @@ class TrainTool(Tool):
         run = self.session.run
         return self.session.place or (run.folder.absolute().parent if run is not None else None)
 
-    def _stain_names(self) -> tuple[str, ...]:
-        return training.ROWS
-
-    def _box(self, *parts: QWidget) -> QWidget:
-        holder = QWidget()
-        layout = QVBoxLayout(holder)
-        layout.setContentsMargins(0, 0, 0, 0)
-        for part in parts:
-            layout.addWidget(part)
-        return holder
-
-    def _make_runs(self) -> QTableWidget:
-        table = QTableWidget(0, 3)
-        table.setHorizontalHeaderLabels(["Run", "State", "Predicted r"])
-        table.setToolTip("Runs beside the study; select one to watch it or to use its model")
-        table.setAccessibleName("Runs")
-        scored = table.horizontalHeaderItem(2)
-        if scored is not None:
-            scored.setToolTip("Correlation of predicted and measured pixels of test cells, mean of stains")
-        table.setSelectionBehavior(QTableWidget.SelectionBehavior.SelectRows)
-        table.setSelectionMode(QTableWidget.SelectionMode.SingleSelection)
-        table.setFixedHeight(110)
-        header, rows = table.horizontalHeader(), table.verticalHeader()
-        if header is not None:
-            header.setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
-        if rows is not None:
-            rows.setVisible(False)
-            rows.setDefaultSectionSize(24)
-        table.itemSelectionChanged.connect(self._run_selected)
-        return table
-
-    def _run_selected(self) -> None:
-        items = self.runs.selectedItems()
-        if items:
-            folder = Path(items[0].data(Qt.ItemDataRole.UserRole))
-            if self.session.run is None or self.session.run.folder != folder:
-                self.choose_run(folder)
+    def _run_selected(self, folder: Path) -> None:
+        if self.session.run is None or self.session.run.folder != folder:
+            self.choose_run(folder)
 
     def _store_changed(self, store: Any) -> None:
         self.start_button.setEnabled(store is not None)
