@@ -90,11 +90,11 @@ def make_cells(count: int, size: int, seed: int = 0) -> Cells:
             each = np.exp(-((grid - places) ** 2) / (2 * width**2))
             return np.einsum("ky,kx->yx", each[:, 0], each[:, 1])
 
-        chromatin = inside * (0.45 + 0.35 * np.clip(spots(rng.integers(3, 9), 0.05 * size), 0, 1))
+        chromatin = inside * (0.45 + 0.35 * np.clip(spots(int(rng.integers(3, 9)), 0.05 * size), 0, 1))
         share = (radius / size - 0.18) / 0.2
         filled = stain[cell] % 2
         protein = share * inside if filled else (1 - share) * rim
-        protein = 0.6 * protein + 0.3 * inside * np.clip(spots(rng.integers(0, 6), 0.03 * size), 0, 1)
+        protein = 0.6 * protein + 0.3 * inside * np.clip(spots(int(rng.integers(0, 6)), 0.03 * size), 0, 1)
         for name, values in ((CHROMATIN, chromatin), (PROTEIN, protein)):
             noisy = 255 * values + rng.normal(6, 3, values.shape)
             images[name][cell] = np.clip(noisy, 0, 255)
