@@ -162,6 +162,16 @@ def adam(parameters: list[nn.Parameter], rate: float) -> torch.optim.Adam:
     return torch.optim.Adam(parameters, lr=rate, fused=fused)
 
 
+def adam_of_all(network: Network, settings: ObjectiveSettings) -> tuple[torch.optim.Adam, list[nn.Parameter]]:
+    """Adam over decoders with their stain embedding, and over encoders, at their rates; what it moves."""
+    decoders = [p for module in network.decoding_modules() for p in module.parameters()]
+    stains = list(network.stains.parameters()) if network.stains is not None else []
+    encoders = list(network.encoders.parameters())
+    optimiser = adam(decoders + stains, settings.decoder_rate)
+    optimiser.add_param_group({"params": encoders, "lr": settings.encoder_rate})
+    return optimiser, [*decoders, *stains, *encoders]
+
+
 def descend(optimiser: torch.optim.Optimizer, total: Tensor, rates: Sequence[float], scale: float) -> None:
     """One step of an optimiser down the gradient of a loss.
 

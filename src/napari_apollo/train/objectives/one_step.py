@@ -22,7 +22,7 @@ from napari_apollo.train.data import Batch, CellData, View
 from napari_apollo.train.objectives.base import (
     OBJECTIVES,
     ObjectiveSettings,
-    adam,
+    adam_of_all,
     adam_tensors,
     descend,
     load_adam,
@@ -121,12 +121,7 @@ class TurnsStage:
             "match",
             "information",
         )
-        decoders = [p for module in network.decoding_modules() for p in module.parameters()]
-        stains = list(network.stains.parameters()) if network.stains is not None else []
-        encoders = list(network.encoders.parameters())
-        self.network_parameters = [*decoders, *stains, *encoders]
-        self._optimiser = adam(decoders + stains, settings.decoder_rate)
-        self._optimiser.add_param_group({"params": encoders, "lr": settings.encoder_rate})
+        self._optimiser, self.network_parameters = adam_of_all(network, settings)
         self._rates = [group["lr"] for group in self._optimiser.param_groups]
 
     def prepare(self) -> None:
