@@ -13,7 +13,7 @@ from scipy import stats
 from napari_apollo.cells import CellStore
 from napari_apollo.errors import ConfigError, DataError, ModelError
 from napari_apollo.predict import PredictConfig, predict
-from napari_apollo.predict.conformal import conformal_table, fit_interval
+from napari_apollo.predict.conformal import fit_interval, stain_intervals
 from napari_apollo.predict.featurescores import FeaturePairs, feature_scores
 from napari_apollo.predict.intervals import coexpression, score_intervals
 from napari_apollo.predict.scores import cell_scores, published_l1, summarise
@@ -70,14 +70,44 @@ def test_a_table_of_intervals_by_donor_or_field() -> None:
     x, y, donor = study(rng, 6, 80, 0.1)
     names = np.array([f"d{k}" for k in donor], object)
     made, truth = np.column_stack([x, x]), np.column_stack([y, np.full_like(y, np.nan)])
-    table = conformal_table(FeaturePairs(("a", "b"), made, truth, names, names)).set_index("feature")
+    found = stain_intervals(FeaturePairs(("a", "b"), made, truth, names, names))
+    table = found.table.set_index("feature")
     assert 0.85 < table.loc["a", "coverage"] < 0.95
     assert table.loc["a", "unit"] == "donor"
     assert 0 < table.loc["a", "width"] < 1.2
     assert "intervals need" in table.loc["b", "note"]
     one = np.full(len(x), "d", object)
-    by_field = conformal_table(FeaturePairs(("a",), made[:, :1], truth[:, :1], one, names))
+    by_field = stain_intervals(FeaturePairs(("a",), made[:, :1], truth[:, :1], one, names)).table
     assert by_field["unit"].iloc[0] == "field"
+
+
+def test_intervals_of_cells_that_lack_the_stain() -> None:
+    rng = np.random.default_rng(12)
+    x, y, donor = study(rng, 6, 80, 0.1)
+    names = np.array([f"d{k}" for k in donor], object)
+    noise = rng.normal(size=len(x))
+    pairs = FeaturePairs(
+        ("a", "noise"), np.column_stack([x, noise]), np.column_stack([y, noise[::-1]]), names, names
+    )
+    found = stain_intervals(pairs)
+    new, truth, _ = study(rng, 5, 60, 0.1)
+    made = np.column_stack([new, rng.normal(size=300)])
+    table = found.of_cells(("a", "noise"), made, np.array([f"c{k}" for k in range(300)], object))
+    assert set(table["feature"]) == {"a"}  # of noise nothing is said
+    assert 0.84 < np.mean((table["low"] <= truth) & (truth <= table["high"])) < 0.96
+    assert list(table["predicted"]) == list(new)
+
+
+def test_few_donors_that_differ_much() -> None:
+    """Three donors as far apart as their cells: quantiles of what was seen alone cover less."""
+    rng = np.random.default_rng(13)
+    covered = []
+    for _ in range(60):
+        found = fit_interval(*study(rng, 3, 60, 1.0))
+        x, y, _ = study(rng, 12, 30, 1.0)
+        low, high = found.interval(x)
+        covered.append(np.mean((low <= y) & (y <= high)))
+    assert 0.86 <= np.mean(covered) <= 0.94
 
 
 def test_feature_scores_are_correlations_within_donors() -> None:

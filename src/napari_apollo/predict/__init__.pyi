@@ -1,5 +1,5 @@
 from .canvas import Canvas as Canvas
-from .evaluation import EvaluateConfig as EvaluateConfig
+from .evaluateconfig import EvaluateConfig as EvaluateConfig
 from .evaluation import Evaluation as Evaluation
 from .evaluation import evaluate as evaluate
 from .omezarr import OverlayConfig as OverlayConfig

@@ -198,7 +198,55 @@ def _reach(distance: Floats, unit_of: NDArray[np.int64], others: Floats, level: 
     return float(wider * reached[min(int(np.ceil(wanted * len(reached))), len(reached)) - 1])
 
 
-def conformal_table(pairs: FeaturePairs, *, level: float = 0.9) -> pd.DataFrame:
+@dataclass(frozen=True)
+class StainIntervals:
+    """Intervals of the features of one stain.
+
+    Attributes
+    ----------
+    table
+        One row a feature: ``level``, ``coverage`` (mean over units, each by intervals made without it),
+        ``worst`` (the least covered unit), ``width`` (mean width over that of an interval that knows nothing:
+        the same share of all measured values), ``units`` (how many), ``unit`` (``donor`` or ``field``),
+        ``note``, why there is none.
+    of
+        Feature to its intervals, where they could be made.
+    """
+
+    table: pd.DataFrame
+    of: dict[str, FeatureInterval]
+
+    def of_cells(self, names: tuple[str, ...], made: Floats, cell_ids: NDArray[np.object_]) -> pd.DataFrame:
+        """Predicted features of cells that were not given the stain, with their intervals.
+
+        Features whose interval is no narrower than that of all cells together are left out: nothing is said
+        about a cell by them.
+
+        Parameters
+        ----------
+        names
+            Of the features.
+        made
+            (cell, feature) in predicted images.
+        cell_ids
+            (cell,).
+
+        Returns
+        -------
+        pandas.DataFrame
+            One row a cell and feature: ``cell_id, feature, predicted, low, high``.
+        """
+        telling = set(self.table.loc[self.table["width"] < 1, "feature"])
+        parts = []
+        for at, name in enumerate(names):
+            if name in telling:
+                low, high = self.of[name].interval(made[:, at])
+                columns = {"cell_id": cell_ids, "feature": name, "predicted": made[:, at]}
+                parts.append(pd.DataFrame(columns | {"low": low, "high": high}))
+        return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
+
+
+def stain_intervals(pairs: FeaturePairs, *, level: float = 0.9) -> StainIntervals:
     """Intervals of every feature of a stain: whether they cover what they say, and how wide they are.
 
     Parameters
@@ -207,17 +255,9 @@ def conformal_table(pairs: FeaturePairs, *, level: float = 0.9) -> pd.DataFrame:
         Features of cells in predicted and measured images, none of which the model learnt from.
     level
         Nominal coverage.
-
-    Returns
-    -------
-    pandas.DataFrame
-        One row a feature: ``level``, ``coverage`` (mean over units, each by intervals made without it),
-        ``worst`` (the least covered unit), ``width`` (mean width over that of an interval that knows
-        nothing: the same share of all measured values), ``units`` (how many), ``unit`` (``donor`` or
-        ``field``), ``note``, why there is none.
     """
     unit, units = pairs.units()
-    rows = []
+    rows, intervals = [], {}
     for at, name in enumerate(pairs.names):
         row = {"feature": name, "level": level, "coverage": np.nan, "worst": np.nan, "width": np.nan}
         try:
@@ -225,9 +265,12 @@ def conformal_table(pairs: FeaturePairs, *, level: float = 0.9) -> pd.DataFrame:
         except DataError as error:
             rows.append({**row, "units": len(set(units)), "unit": unit, "note": str(error)})
             continue
+        intervals[name] = found
         low, high = found.interval(pairs.made[:, at])
         ends = np.nanquantile(pairs.truth[:, at], [(1 - level) / 2, (1 + level) / 2])
         row |= {"coverage": float(found.coverage.mean()), "worst": float(found.coverage.min())}
-        row["width"] = float(np.nanmean(high - low) / max(ends[1] - ends[0], 1e-300))
+        # Of a feature that is nearly always the same the ends of most cells coincide.
+        spread = max(ends[1] - ends[0], _LEAST_SCALE * float(np.nanstd(pairs.truth[:, at])))
+        row["width"] = float(np.nanmean(high - low) / spread)
         rows.append({**row, "units": len(found.units), "unit": unit, "note": ""})
-    return pd.DataFrame(rows)
+    return StainIntervals(pd.DataFrame(rows), intervals)

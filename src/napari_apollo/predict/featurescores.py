@@ -86,24 +86,54 @@ def measure_pairs(
     obs
         Rows of the table: ``donor``, ``field``.
     """
+    about = (chromatin, masks)
+    names, first = measure_images(*about, made, anchor=anchor, stain=stain, pixel_size_um=pixel_size_um)
+    _, second = measure_images(*about, truth, anchor=anchor, stain=stain, pixel_size_um=pixel_size_um)
+    return FeaturePairs(
+        names,
+        first,
+        second,
+        obs["donor"].astype(str).to_numpy(object),
+        obs["field"].astype(str).to_numpy(object),
+    )
+
+
+def measure_images(
+    chromatin: NDArray[np.floating],
+    masks: NDArray[np.uint8],
+    images: NDArray[np.floating],
+    *,
+    anchor: str,
+    stain: str,
+    pixel_size_um: float | None,
+) -> tuple[tuple[str, ...], Floats]:
+    """Measure images of one stain, made or measured.
+
+    Parameters
+    ----------
+    chromatin, masks, images
+        (cell, y, x), as for ``measure_pairs``.
+    anchor, stain
+        Names of the stains.
+    pixel_size_um
+        Side of a pixel, or None.
+
+    Returns
+    -------
+    names : tuple of str
+        Of the features.
+    values : numpy.ndarray
+        (cell, feature).
+    """
     config = MeasureConfig(families=FAMILIES, workers=1)
     stains = (anchor,) if stain == anchor else (anchor, stain)
     context = Context(stains, anchor, config)
     columns = columns_of(context)
     wanted = [at for at, column in enumerate(columns) if column.stains == (stain,)]
-
-    def features(images: NDArray[np.floating]) -> Floats:
-        stack = images[:, None] if stain == anchor else np.stack([chromatin, images], axis=1)
-        cells = gather_crops(np.ascontiguousarray(stack, np.float64), masks, context.margin)
-        return measure_cells(cells, context, pixel_size_um).values[:, wanted]
-
-    return FeaturePairs(
-        tuple(columns[at].name for at in wanted),
-        features(made),
-        features(truth),
-        obs["donor"].astype(str).to_numpy(object),
-        obs["field"].astype(str).to_numpy(object),
-    )
+    stack = images[:, None] if stain == anchor else np.stack([chromatin, images], axis=1)
+    cells = gather_crops(np.ascontiguousarray(stack, np.float64), masks, context.margin)
+    values = measure_cells(cells, context, pixel_size_um).values[:, wanted]
+    return tuple(columns[at].name for at in wanted), values
 
 
 def feature_scores(pairs: FeaturePairs, *, level: float = 0.95, seed: int = 0) -> pd.DataFrame:

@@ -51,7 +51,7 @@ def evaluation_page(found: Evaluation) -> Page:
             "cells' mean intensities within donors.",
         ).add_table(found.coexpression, "Difference is made less measured, with its interval over donors.")
     if len(found.intervals):
-        _trust(page, found.intervals)
+        _trust(page, found.intervals, found.predicted)
     return page
 
 
@@ -143,7 +143,7 @@ def _features(page: Page, features: pd.DataFrame) -> None:
     )
 
 
-def _trust(page: Page, intervals: pd.DataFrame) -> None:
+def _trust(page: Page, intervals: pd.DataFrame, predicted: pd.DataFrame) -> None:
     level = float(intervals["level"].iloc[0])
     made = intervals[intervals["note"] == ""]
     section = page.section(
@@ -157,6 +157,14 @@ def _trust(page: Page, intervals: pd.DataFrame) -> None:
         section.add_table(
             table[["coverage", "worst", "width"]].mean().reset_index(),
             "Mean over the features of each stain. Each feature is in feature_intervals.csv.",
+        )
+    if len(predicted):
+        of = predicted.groupby(["part", "stain"], sort=False)
+        section.add_table(
+            of.agg(cells=("cell_id", "nunique"), features=("feature", "nunique")).reset_index(),
+            "Cells that were not given a stain, and how many of its features are said of them, each with its "
+            "interval: those whose interval is narrower than that of all cells together. They are in "
+            "predicted_features.csv.",
         )
     for note, own in intervals[intervals["note"] != ""].groupby("note"):
         section.text += f" {len(own)} features have none: {note}"
