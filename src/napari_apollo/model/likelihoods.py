@@ -9,11 +9,16 @@ spread of their own. All are means over cells and features, so that tables of an
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from napari_apollo.model.modality import COUNTED
+
+_CACHED = 2**18
+"""Values that are worked on at once, so that they stay in the processor's cache."""
 
 LIBRARY = 1e4
 """Counts of the library that values are shown for: log(1 + LIBRARY x part)."""
@@ -61,11 +66,11 @@ def table_loss(
     positive_weight
         Of ``bce``: how many times what is there counts more than what is not (the reference's pos_weight).
     """
-    if loss == "bce":
-        weight = decoded.new_tensor(positive_weight) if positive_weight != 1 else None
-        return functional.binary_cross_entropy_with_logits(decoded, values, pos_weight=weight)
-    if loss == "bernoulli":
-        return functional.binary_cross_entropy_with_logits(decoded, values)
+    if loss in ("bce", "bernoulli"):
+        weight = positive_weight if loss == "bce" else 1.0
+        found: Tensor = _CrossEntropy.apply(decoded, values, weight)
+        return found
+    decoded = decoded.float()
     if loss == "gaussian":
         assert spread is not None
         return (0.5 * ((values - decoded) * torch.exp(-spread.log)).square() + spread.log).mean()
@@ -92,3 +97,36 @@ def _negative_binomial(log_mean: Tensor, values: Tensor, log_size: Tensor) -> Te
     at = torch.lgamma(counts + scale) - torch.lgamma(scale) - torch.lgamma(counts + 1)
     at = at + counts * (log_mean[row, column] - size)
     return (dense - at.sum()) / n
+
+
+class _CrossEntropy(torch.autograd.Function):
+    """Binary cross entropy of logits z with soft targets y and a weight w of what is there, with its
+    gradient.
+
+    w y log(1 + exp(-z)) + (1 - y) log(1 + exp(z)) = (1 + (w - 1) y) softplus(z) - w y z; its derivative is (1
+    + (w - 1) y) sigmoid(z) - w y. Both are made together, some rows at a time, while these are in the
+    processor's cache: on wide tables several times as fast as one operation after the other on all rows.
+    Logits may have 16 bits; the loss is computed with 32.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, logits: Tensor, values: Tensor, weight: float) -> Tensor:
+        rows, features = logits.shape
+        step = rows if logits.device.type != "cpu" else max(1, _CACHED // max(1, features))
+        total = logits.new_zeros((), dtype=torch.float64 if logits.device.type == "cpu" else torch.float32)
+        gradient = torch.empty_like(logits)
+        for start in range(0, rows, step):
+            z, y = logits[start : start + step].float(), values[start : start + step]
+            positive = y * weight
+            factor = torch.add(1.0, y, alpha=weight - 1)
+            total += (functional.softplus(z).mul_(factor).sub_(positive * z)).sum()
+            gradient[start : start + step] = (
+                torch.sigmoid(z).mul_(factor).sub_(positive).div_(rows * features)
+            )
+        ctx.save_for_backward(gradient)
+        return (total / (rows * features)).float()
+
+    @staticmethod
+    def backward(ctx: Any, *above: Tensor) -> tuple[Tensor, None, None]:
+        (gradient,) = ctx.saved_tensors
+        return gradient * above[0].to(gradient.dtype), None, None

@@ -194,7 +194,7 @@ class Network(nn.Module):
 
     def activate(self, modality: str, values: Tensor) -> Tensor:
         """What a decoder gave, as values of the modality; of counts, as ``comparable`` gives them."""
-        own = self.architecture.modality(modality)
+        own, values = self.architecture.modality(modality), values.float()
         if own.activation == "composition":
             return likelihoods.shown(own.loss, values)
         return torch.sigmoid(values) if own.activation == "sigmoid" else values

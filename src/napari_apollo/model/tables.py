@@ -70,12 +70,15 @@ class TableDecoder(Mixed):
         self.to_values = nn.Linear(hidden, modality.features, bias=kind == "plain")
 
     def forward(self, latent: Tensor, condition: Tensor | None) -> Tensor:
-        """Vectors (n, feature) from a latent (n, l) and the stain's embedding (n, e), if any."""
+        """Vectors (n, feature) from a latent (n, l) and the stain's embedding (n, e), if any.
+
+        Where the network is mixed they have 16 bits: losses of wide tables read them as they are.
+        """
         if condition is not None:
             latent = torch.cat([latent, condition], dim=1)
         with self.mixed(latent.device):
             values: Tensor = self.to_values(self.trunk(latent))
-        return values.float()
+        return values
 
 
 def _trunk(kind: TableBlocks, inputs: int, hidden: int, depth: int) -> nn.Sequential:
