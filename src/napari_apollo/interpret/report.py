@@ -119,7 +119,8 @@ def _directions(page: Page, found: Directions) -> None:
 def _walks(page: Page, walks: list[Walk], directions: Directions | None) -> None:
     section = page.section(
         "Images along directions",
-        "Real cells near the axis at each place along it, and the mean cell moved along it and decoded.",
+        "Real cells near the axis at each place along it, for each stain those that were given it, and the "
+        "mean cell moved along it and decoded.",
     )
     for walk in walks:
         titles = [f"{step:+.0f} sd" for step in walk.steps]

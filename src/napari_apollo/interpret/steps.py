@@ -97,7 +97,7 @@ class Interpreting:
             "store": self.source.store.path.name,
             "model": None
             if model is None
-            else {"folder": Path(self.source.place).name, "weights_sha256": model.card.weights_sha256},
+            else {"folder": _called(Path(self.source.place)), "weights_sha256": model.card.weights_sha256},
             "cells": donors_in_words(self.cells.obs),
             "blocks": [describes(block, self.cells) for block in self.cells.blocks],
             "settings": self.config.model_dump(
@@ -320,3 +320,8 @@ class Interpreting:
         if inference is None:
             raise DataError("rebuilt and predicted images need the model; interpret the run folder.")
         return inference
+
+
+def _called(place: Path) -> str:
+    """Name of a model's folder, or of the run it lies in."""
+    return place.parent.name if place.name == "model" and place.parent.name else place.name

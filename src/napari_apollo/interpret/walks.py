@@ -36,8 +36,8 @@ class Walk:
     steps
         (step,) where, in standard deviations.
     real
-        Stain to (step, y, x) in [0, 1]: the image of the central cell nearest to each step; black where there
-        is none.
+        Stain to (step, y, x) in [0, 1]: the image of the central cell nearest to each step among those that
+        were given the stain; black where there is none.
     decoded
         Stain to (step, y, x) in [0, 1]: the mean cell moved along the direction and decoded.
     """
@@ -81,7 +81,9 @@ def walk_along(
     return Walk(block, axis + 1, steps, real, decoded)
 
 
-def central_cells(axes: PrincipalAxes, axis: int, steps: tuple[float, ...]) -> NDArray[np.int64]:
+def central_cells(
+    axes: PrincipalAxes, axis: int, steps: tuple[float, ...], among: NDArray[np.bool_] | None = None
+) -> NDArray[np.int64]:
     """The cell nearest to each step along an axis among those near the axis; -1 where there is none near.
 
     Parameters
@@ -92,8 +94,13 @@ def central_cells(axes: PrincipalAxes, axis: int, steps: tuple[float, ...]) -> N
         Which, from 0.
     steps
         (step,) places, in standard deviations.
+    among
+        (cell,) which cells may be chosen; all where not given.
     """
-    known = np.flatnonzero(np.isfinite(axes.scores).all(axis=1))
+    there = np.isfinite(axes.scores).all(axis=1)
+    known = np.flatnonzero(there if among is None else there & among)
+    if not len(known):
+        return np.full(len(steps), -1, np.int64)
     scaled = axes.scores[known] / axes.spread
     off = np.delete(scaled, axis, axis=1)
     distance = np.square(off).sum(axis=1)
@@ -110,19 +117,26 @@ def central_cells(axes: PrincipalAxes, axis: int, steps: tuple[float, ...]) -> N
 def _real(
     cells: LatentCells, axes: PrincipalAxes, block: str, axis: int, store: CellStore, steps: tuple[float, ...]
 ) -> dict[str, Images]:
-    chosen = central_cells(axes, axis, steps)
+    panels = cells.obs["panel"].astype(str).to_numpy()
+    names = sorted(set(panels))
+    kind = kind_of_block(block)
+    if kind == "protein":
+        stains = [block.removeprefix(PROTEIN_SPECIFIC)]
+    else:
+        stains = list(dict.fromkeys(store.panels[name].anchor for name in names))
+    if kind == "shared":
+        stains += list(dict.fromkeys(stain for name in names for stain in store.panels[name].proteins))
     out: dict[str, Images] = {}
-    for at, position in enumerate(chosen):
-        if position < 0:
-            continue
-        cell = cells.obs.iloc[int(position)]
-        panel = store.panels[str(cell["panel"])]
-        crop = store.normalised(panel.name, np.array([int(cell["row"])]))[0]
-        kind = kind_of_block(block)
-        specific = (panel.anchor if kind == "chromatin" else block.removeprefix(PROTEIN_SPECIFIC),)
-        for stain in panel.stains if kind == "shared" else specific:
-            empty = np.zeros((len(steps), store.crop_size, store.crop_size), np.float32)
-            out.setdefault(stain, empty)[at] = crop[panel.index(stain)]
+    for stain in stains:
+        having = np.isin(panels, [name for name in names if stain in store.panels[name]])
+        strip = np.zeros((len(steps), store.crop_size, store.crop_size), np.float32)
+        for at, position in enumerate(central_cells(axes, axis, steps, having)):
+            if position >= 0:
+                cell = cells.obs.iloc[int(position)]
+                panel = store.panels[str(cell["panel"])]
+                crop = store.normalised(panel.name, np.array([int(cell["row"])]))[0]
+                strip[at] = crop[panel.index(stain)]
+        out[stain] = strip
     return out
 
 
