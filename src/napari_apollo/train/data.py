@@ -6,8 +6,6 @@ lie on the device where they fit there; else they are read ahead from the store 
 
 from __future__ import annotations
 
-import queue
-import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -16,8 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-READ_AHEAD = 4
-"""Batches that wait, at most, between the reading thread and the loop."""
+from napari_apollo.train.ahead import read_ahead
 
 
 @dataclass
@@ -341,7 +338,7 @@ class CellData:
                 for name, (rows, position) in self._selection(cells).items()
             }
 
-        for cells, parts in _read_ahead(read, plan, READ_AHEAD):
+        for cells, parts in read_ahead(read, plan):
             views = {}
             for name, (rows, position, fetched) in parts.items():
                 own = self.observed[name].crops
@@ -365,41 +362,3 @@ class CellData:
 
 def _positions(selection: Mapping[str, tuple]) -> dict[str, np.ndarray]:
     return {name: parts[1] for name, parts in selection.items()}
-
-
-def _read_ahead(
-    read: Callable[[np.ndarray], tuple[np.ndarray, dict]], plan: Sequence[np.ndarray], depth: int
-) -> Iterator[tuple[np.ndarray, dict]]:
-    """Results of ``read`` in order, computed by a thread at most ``depth`` ahead."""
-    waiting: queue.Queue = queue.Queue(depth)
-    stopped = threading.Event()
-    end = object()
-
-    def put(item: object) -> None:
-        while not stopped.is_set():
-            try:
-                waiting.put(item, timeout=0.1)
-            except queue.Full:
-                continue
-            return
-
-    def work() -> None:
-        try:
-            for cells in plan:
-                if stopped.is_set():
-                    return
-                put(read(cells))
-            put(end)
-        except Exception as error:  # noqa: BLE001 - handed over to the loop, which raises it
-            put(error)
-
-    thread = threading.Thread(target=work, name="read-ahead", daemon=True)
-    thread.start()
-    try:
-        while (item := waiting.get()) is not end:
-            if isinstance(item, Exception):
-                raise item
-            yield item
-    finally:
-        stopped.set()
-        thread.join()

@@ -73,7 +73,7 @@ class OneStep:
         """What the encoders say, as nothing else was optimised; shared: the mean over modalities."""
         training = self._network.training
         self._network.eval()
-        # Rows of a modality's values belong to cells; codes are made cell by cell.
+        # Codes are made cell by cell; a cell has one value of a modality (``one_protein``).
         cells = rows.cpu().numpy() if block == "shared" else self._data.cells_of(block)[rows.cpu().numpy()]
         wanted, place = np.unique(cells, return_inverse=True)
         plan = [wanted[start : start + _BATCH] for start in range(0, len(wanted), _BATCH)]
