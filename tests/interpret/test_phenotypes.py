@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
 from napari_apollo.errors import DataError
+from napari_apollo.interpret.cells import usable
 from napari_apollo.interpret.discriminant import balanced, discriminant, sums_of
 from napari_apollo.interpret.phenotypes import classify
 from napari_apollo.interpret.samples import samples_of
@@ -108,3 +110,32 @@ def test_poor_studies(planted: SimpleNamespace) -> None:
     assert any("gone: 0 cells" in note for note in found.notes)
     assert any("flat: it is the same" in note for note in found.notes)
     assert any("partly: fewer than two donors of control" in note for note in found.notes)
+
+
+def test_a_condition_missing_in_a_fold_is_said_and_the_rest_done(planted: SimpleNamespace) -> None:
+    cells = planted.cells
+    samples = samples_of(cells.conditions, cells.donors, cells.donors, folds=3)
+    rng = np.random.default_rng(4)
+    values = rng.normal(size=(len(cells), 2)) + (cells.conditions == "glioma")[:, None]
+    fold = samples.fold[samples.of]
+    # Of the controls only those of one fold have the input; without them there are none to learn from.
+    control = cells.conditions == "control"
+    one = max(set(fold.tolist()), key=lambda k: len(set(cells.donors[control & (fold == k)])))
+    partly = np.where((control & (fold != one))[:, None], np.nan, values)
+    found = classify(cells, inputs={"whole": values, "partly": partly}, folds=3, permutations=10)
+    assert list(found.table["input"]) == ["whole"]
+    assert any("partly:" in note and "not tested" in note for note in found.notes)
+    assert any("partly: no accuracy" in note for note in found.notes)
+    assert found.table["q"].notna().all()
+
+
+def test_missing_values_are_no_obstacle(planted: SimpleNamespace) -> None:
+    rng = np.random.default_rng(5)
+    features = planted.cells.features.mask(rng.random(planted.cells.features.shape) < 0.1)
+    features["foci_count_gammaH2AX"] = features["foci_count_gammaH2AX"].where(
+        rng.random(len(features)) > 0.01, np.inf
+    )
+    cells = usable(replace(planted.cells, features=features))
+    found = classify(cells, ablation=False, permutations=10)
+    assert np.isfinite(found.table["accuracy"]).all()
+    assert found.table.set_index("input").loc["features: gammaH2AX", "accuracy"] > 0.6

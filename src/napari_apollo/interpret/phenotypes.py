@@ -159,6 +159,14 @@ def classify(
             notes.append(f"{name}: {error}")
             continue
         row, confused = task.score(seed)
+        if task.untested:
+            notes.append(
+                f"{name}: {task.untested} of {row['cells']} cells are not tested, as without the donors held "
+                "out with them a condition is missing."
+            )
+        if not np.isfinite(float(str(row["accuracy"]))):
+            notes.append(f"{name}: no accuracy, as a condition has no cell that could be tested.")
+            continue
         row["p"] = task.p_value(permutations, seed, should_stop)
         rows.append(row)
         confusion[name] = confused
@@ -234,7 +242,7 @@ class _Task:
 
     def score(self, seed: int) -> tuple[dict[str, object], pd.DataFrame]:
         recall, predicted, self.shrinkage = self.recall(self.label, None)
-        self.full = recall
+        self.untested = int((predicted < 0).sum())
         low, high = self._interval(recall, seed)
         shares = np.stack(
             [recall_by_sample(predicted == k, self.sample_of, len(self.label)) for k in range(self.classes)],
