@@ -42,7 +42,8 @@ class Evaluation:
         ``mae_units``, ``pearson``, ``intensity_pearson``, ``ssim``, ``published_l1`` (the study's
         mode-subtracted error, image by image), their intervals over donors (``mae_low``, ``mae_high``, ...),
         the same scores for the mean training image (``mean_mae``, ...) and, where asked for, other baselines
-        (``neighbour_mae``, ``unet_mae``, ...), ``better`` and ``verdict``.
+        (``neighbour_mae``, ``unet_mae``, ...); ``gain`` (``mae`` of the mean image less that of the channel)
+        with its interval; ``better`` and ``verdict``.
     cells
         One row for each cell and row of the table, with the sums that the scores are made from and
         the cell's donor: what an interval by donor needs.

@@ -71,6 +71,37 @@ def score_intervals(cells: pd.DataFrame, *, level: float = 0.95, seed: int = 0) 
     return {"donors": len(names), **ends}
 
 
+def gain_interval(
+    cells: pd.DataFrame, baseline: str, *, level: float = 0.95, seed: int = 0
+) -> dict[str, float]:
+    """How much smaller the mean absolute error is than a baseline's in the same cells, with its interval.
+
+    Parameters
+    ----------
+    cells
+        Rows of ``cell_scores`` with a column ``donor``, and those of the baseline under its prefix.
+    baseline
+        The prefix.
+    level, seed
+        Of the interval over donors.
+
+    Returns
+    -------
+    dict
+        ``gain``, above 0 where the baseline errs more, ``gain_low`` and ``gain_high``; NaN with fewer than
+        three donors.
+    """
+    used = cells[(cells["pixels"] > 0) & cells[f"{baseline}_error"].notna()]
+    if not len(used):
+        return dict.fromkeys(("gain", "gain_low", "gain_high"), float("nan"))
+    saved = (used[f"{baseline}_error"] - used["error"]).groupby(used["donor"].astype(str)).sum()
+    pixels = used["pixels"].groupby(used["donor"].astype(str)).sum()
+    drawn = draw_donors(len(saved), draws=_DRAWS, seed=seed)
+    values = (drawn.counts @ saved.to_numpy(np.float64)) / (drawn.counts @ pixels.to_numpy(np.float64))
+    low, high = intervals_of(values[:, None], drawn.chances, drawn.donors, level=level)
+    return {"gain": float(saved.sum() / pixels.sum()), "gain_low": float(low[0]), "gain_high": float(high[0])}
+
+
 def coexpression(cells: pd.DataFrame, *, level: float = 0.95, seed: int = 0) -> pd.DataFrame:
     """Whether pairs of stains go together in made images as they do in measured ones.
 

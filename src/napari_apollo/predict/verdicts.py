@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from napari_apollo.predict.baselines import IN_WORDS
-from napari_apollo.predict.intervals import score_intervals
+from napari_apollo.predict.intervals import gain_interval, score_intervals
 from napari_apollo.predict.scores import summarise
 
 SCORES = ("mae", "mae_units", "pearson", "intensity_pearson", "ssim", "published_l1")
@@ -17,6 +17,8 @@ KEYS = ["part", "stain", "kind", "truth"]
 
 def score_table(cells: pd.DataFrame) -> pd.DataFrame:
     """One row for each channel: its scores, their intervals over donors, those of baselines, a verdict.
+
+    ``gain`` is by how much the mean image errs more, with its interval.
 
     Parameters
     ----------
@@ -31,7 +33,7 @@ def score_table(cells: pd.DataFrame) -> pd.DataFrame:
         row = {**dict(zip(KEYS, key, strict=True)), **own, **score_intervals(group)}
         for name, scores in others.items():
             row |= {f"{name}_{score}": scores[score] for score in SCORES}
-        rows.append({**row, **_verdict(own, others["mean"])})
+        rows.append({**row, **gain_interval(group, "mean"), **_verdict(own, others["mean"])})
     return pd.DataFrame(rows)
 
 

@@ -58,7 +58,8 @@ def evaluation_page(found: Evaluation) -> Page:
 def _verdicts(page: Page, table: pd.DataFrame) -> None:
     predicted = table[table["kind"] == "predicted"]
     others = [f"{name}_{score}" for score in ("mae", "pearson") for name in IN_WORDS]
-    columns = ["part", "stain", "truth", "cells", "donors", "mae", "pearson", *others, "verdict"]
+    columns = ["part", "stain", "truth", "cells", "donors", "mae", "pearson", *others]
+    columns += ["gain", "gain_low", "gain_high", "verdict"]
     if len(predicted):
         page.section(
             "May a predicted stain be believed?",
@@ -66,8 +67,9 @@ def _verdicts(page: Page, table: pd.DataFrame) -> None:
             "cell.",
         ).add_table(
             predicted[[name for name in columns if name in predicted]],
-            "Predicted from chromatin alone, beside the mean training image and the other baselines; the "
-            "verdict is by the mean image.",
+            "Predicted from chromatin alone, beside the mean training image and the other baselines. Gain: "
+            "by how much the mean image errs more, with its interval over donors; one that holds zero may be "
+            "chance. The verdict is by the mean image.",
         )
 
 
