@@ -228,7 +228,7 @@ def test_the_command_recognises_tables(make_tables: Make, tmp_path: Path) -> Non
     ("arguments", "message"),
     [
         (["missing.h5ad", "rna.h5ad"], "does not exist"),
-        (["rna.h5ad", "cells.cells.zarr"], "cannot go beside tables"),
+        (["rna.h5ad", "cells.tif"], "cannot go beside tables"),
         (["rna.h5ad", "protein.h5ad", "--crop-size", "3"], "No such option"),
         (["rna.h5ad", "protein.h5ad", "--width", "8"], "--width cannot go with tables"),
         (["rna.h5ad", "protein.h5ad", "--loss", "atac=nb"], "no modality 'atac'; there are rna, protein"),

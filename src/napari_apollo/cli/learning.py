@@ -1,4 +1,4 @@
-"""What ``napari-apollo train`` is given: a cell store, or tables."""
+"""What ``napari-apollo train`` is given: a cell store, or tables, or both."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def learnt(sources: Sequence[Path], given: GivenSettings) -> tuple[Any, Any]:
     Raises
     ------
     ConfigError
-        When stores are mixed with tables, or several stores are given, or an option is for the other kind.
+        When several stores are given, or what is neither, or an option is for the other kind.
     """
     tables = [path for path in sources if are_tables(path)]
     if not tables:
@@ -26,7 +26,11 @@ def learnt(sources: Sequence[Path], given: GivenSettings) -> tuple[Any, Any]:
                 f"{len(sources)} cell stores are given; a model learns from one. Tables end in .h5ad, .h5mu."
             )
         return sources[0], given.of("images")
-    others = [str(path) for path in sources if path not in tables]
-    if others:
-        raise ConfigError(f"{', '.join(others)} cannot go beside tables; give tables alone, or a cell store.")
+    others = [path for path in sources if path not in tables]
+    foreign = [str(path) for path in others if not path.name.endswith(".cells.zarr")]
+    if foreign or len(others) > 1:
+        raise ConfigError(
+            f"{', '.join(foreign) or 'Several cell stores'} cannot go beside tables; one cell store can: its "
+            "stains are then modalities."
+        )
     return tuple(sources), given.of("tables")

@@ -87,6 +87,15 @@ class TableTrainConfig(CommonTrainConfig):
     depth: int = _table("depth", ge=2, le=8)
     """Hidden layers of a decoder; an encoder has one less before its branches."""
 
+    width: int = _table("width", ge=4, le=256)
+    """Of images beside tables: channels after the first block; doubled in the second and third, then kept."""
+
+    head: int = _table("head", ge=4, le=512)
+    """Of images beside tables: channels after the last block of an encoder."""
+
+    specific_maps: int = _table("specific_maps", ge=1, le=256)
+    """Of images beside tables: how many of the head's channels feed the specific latent."""
+
     table_blocks: Literal["plain", "paper"] = _table("table_blocks")
     """Hidden layers: 'paper' has dropout on what enters, no bias, BatchNorm and LeakyReLU; 'plain' is linear
     and GELU."""

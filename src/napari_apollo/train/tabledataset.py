@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -19,11 +19,12 @@ from napari_apollo.tables.checking import check_values, guess_loss
 from napari_apollo.tables.matching import Matched, match_cells
 from napari_apollo.tables.preparing import Prepared, filter_tables, prepare
 from napari_apollo.tables.reading import Table, open_tables
-from napari_apollo.train.data import CellData, Observed
+from napari_apollo.train.data import CellData, Observed, Values
 from napari_apollo.train.rows import rows_of
 from napari_apollo.train.sampling import generator
 from napari_apollo.train.split import MIN_HELD_OUT, MIN_TRAIN, TEST, TRAIN, VALIDATION, Split
 from napari_apollo.train.tableconfig import TableTrainConfig
+from napari_apollo.train.tableimages import STORE_SUFFIX, StainImages, stain_images
 
 _SPLIT, _ORDER = 11, 12  # purposes of random numbers, apart from those of train.sampling
 
@@ -60,6 +61,8 @@ class TableDataset:
         Names of the kinds.
     positive_weights
         By modality.
+    images
+        By modality, stains of a cell store that stand beside the tables.
     """
 
     tables: dict[str, Table]
@@ -71,6 +74,7 @@ class TableDataset:
     nuisance: np.ndarray | None
     kinds: tuple[str, ...]
     positive_weights: dict[str, float]
+    images: dict[str, StainImages] = field(default_factory=dict)
 
     def cells(self, chosen: np.ndarray, device: torch.device) -> CellData:
         """Cells (n,) int64, positions in ``matched``, in that order."""
@@ -80,9 +84,12 @@ class TableDataset:
             there = own >= 0
             place = np.full((len(chosen), 1), -1, np.int64)
             place[there, 0] = np.arange(there.sum())
-            observed[name] = Observed(
-                rows_of(self.prepared[name], own[there]), place, np.zeros(there.sum(), np.int64)
-            )
+            values: Values
+            if name in self.images:
+                values = self.images[name].crops(own[there])
+            else:
+                values = rows_of(self.prepared[name], own[there])
+            observed[name] = Observed(values, place, np.zeros(there.sum(), np.int64))
         return CellData(observed, device, None if self.nuisance is None else self.nuisance[chosen])
 
     def learnt(self, seed: int) -> np.ndarray:
@@ -90,10 +97,23 @@ class TableDataset:
         cells = self.split.cells(TRAIN)
         return cells[generator(seed, _ORDER).permutation(len(cells))]
 
+    def learnt_values(self) -> dict[str, Prepared]:
+        """Values of the training cells, by table."""
+        chosen = self.split.cells(TRAIN)
+        found = {}
+        for name, prepared in self.prepared.items():
+            rows = self.matched.rows[name][chosen]
+            found[name] = replace(prepared, values=prepared.values[rows[rows >= 0]])
+        return found
+
     def modalities(self, specific: int) -> tuple[Modality, ...]:
         """What networks are made for. Likelihoods are added up over features; distances are their mean."""
         mean = self.mean_features()
-        return tuple(
+        pictures = tuple(
+            Modality(name, specific=specific, loss="mse", weight=images.weight / mean)
+            for name, images in self.images.items()
+        )
+        return pictures + tuple(
             Modality(
                 name,
                 kind="table",
@@ -135,6 +155,11 @@ class TableDataset:
             parts = (values.indptr, values.indices, values.data) if sparse.issparse(values) else (values,)
             for part in parts:
                 digest.update(np.ascontiguousarray(part).tobytes())
+        for name, images in self.images.items():
+            digest.update(f"{name}\n{images.store.normalisation.model_dump_json()}".encode())
+            rows = self.matched.rows[name][chosen]
+            there = rows[rows >= 0]
+            digest.update(np.ascontiguousarray(images.sample(there)).tobytes())
         return digest.hexdigest()
 
     def in_words(self) -> str:
@@ -166,10 +191,10 @@ def open_table_dataset(
     FileError, ConfigError, DataError
         When tables cannot be read, do not go together, or hold what cannot be learnt from.
     """
-    found = open_tables(
-        source, layer=config.layer, names=config.modalities, memory=memory, should_stop=should_stop
-    )
-    if len(found) < 2:
+    images, source = _images(source, config.modalities)
+    wanted = tuple(name for name in config.modalities if name not in images)
+    found = open_tables(source, layer=config.layer, names=wanted, memory=memory, should_stop=should_stop)
+    if len(found) + len(images) < 2:
         raise ConfigError(f"One table alone ({', '.join(found)}) shares nothing; two or more are needed.")
     losses = config.of("loss", found)
     asked = config.of("prepare", found)
@@ -180,7 +205,7 @@ def open_table_dataset(
         preparations[name] = _PREPARATION[losses[name]] if asked[name] == "auto" else asked[name]
         raw = preparations[name] in ("none", "binarise", "paper")
         check_values(table, losses[name] if raw else "gaussian", preparations[name])
-    matched = match_cells(tables)
+    matched = match_cells({**{name: stain.stub(name) for name, stain in images.items()}, **tables})
     split = _split(matched, config)
     nuisance, kinds = _nuisance(matched, config.nuisance)
     prepared, weights = {}, {}
@@ -191,7 +216,23 @@ def open_table_dataset(
             raise DataError(f"No cell of {table.origin} is left to learn from: all are held out.")
         prepared[name] = prepare(table, preparations[name], learnt=learnt)
         weights[name] = _positive_weight(table, config.positive_weight) if losses[name] == "bce" else 1.0
-    return TableDataset(tables, prepared, matched, losses, preparations, split, nuisance, kinds, weights)
+    return TableDataset(
+        tables, prepared, matched, losses, preparations, split, nuisance, kinds, weights, images
+    )
+
+
+def _images(source: Any, names: tuple[str, ...]) -> tuple[dict[str, StainImages], Any]:
+    """Stains of cell stores among paths, those asked for, and the paths that are left."""
+    if not isinstance(source, tuple):
+        return {}, source
+    images: dict[str, StainImages] = {}
+    for path in source:
+        if str(path).endswith(STORE_SUFFIX):
+            found = stain_images(path)
+            if taken := sorted(set(found) & set(images)):
+                raise ConfigError(f"{path} and another store both hold {', '.join(taken)}; give one of them.")
+            images |= {name: stain for name, stain in found.items() if not names or name in names}
+    return images, tuple(path for path in source if not str(path).endswith(STORE_SUFFIX))
 
 
 def _activation(loss: str) -> Activation:

@@ -78,7 +78,7 @@ def predict_cells(
     Returns
     -------
     predicted, measured : numpy.ndarray
-        (n, feature) float32 in the units of ``Network.activate``.
+        (n, feature), or of images (n, 1, y, x), float32 in the units of ``Network.activate``.
     which : numpy.ndarray
         (n,) int64 positions of the cells.
     """
@@ -102,9 +102,9 @@ def predict_cells(
         predicted.append(_numbers(network.activate(target, made)))
         measured.append(_numbers(network.comparable(target, truth.values.index_select(0, other))))
         which.append(chosen[batch.positions[source][own.cpu().numpy()]])
-    features = network.architecture.modality(target).features
     if not predicted:
-        return np.zeros((0, features), np.float32), np.zeros((0, features), np.float32), np.zeros(0, np.int64)
+        nothing = np.zeros((0, network.architecture.modality(target).features), np.float32)
+        return nothing, nothing, np.zeros(0, np.int64)
     return np.concatenate(predicted), np.concatenate(measured), np.concatenate(which)
 
 

@@ -10,14 +10,15 @@ import numpy as np
 import torch
 
 from napari_apollo import __version__
+from napari_apollo.cells import CellStore
 from napari_apollo.model.apollo import Apollo
 from napari_apollo.model.card import HeldOut, ModelCard
 from napari_apollo.model.device import describe_device, pick_device
-from napari_apollo.model.modality import Architecture
+from napari_apollo.model.modality import Architecture, paper_widths
 from napari_apollo.model.network import Network
 from napari_apollo.model.precision import set_precision
 from napari_apollo.progress import Progress, ShouldStop, Step
-from napari_apollo.tables.reading import FilePart, cell_names, file_parts
+from napari_apollo.tables.reading import FilePart, cell_names, file_parts, modality_name
 from napari_apollo.tables.writing import write_latents
 from napari_apollo.train.build import seeded_network
 from napari_apollo.train.checkpoints import checkpoint_threads
@@ -33,8 +34,10 @@ from napari_apollo.train.sampling import step_seed
 from napari_apollo.train.split import TEST, VALIDATION
 from napari_apollo.train.tableconfig import TableTrainConfig
 from napari_apollo.train.tabledataset import TableDataset, open_table_dataset
+from napari_apollo.train.tableimages import STORE_SUFFIX
 from napari_apollo.train.tablelatents import TableLatents, encode_cells
 from napari_apollo.train.tablescores import score_tables
+from napari_apollo.train.tablestart import start_at_means
 from napari_apollo.train.verdict import judge
 
 _LATENTS = 2**31 - 2  # the "stage" whose random numbers make the first latents
@@ -67,8 +70,10 @@ def train_tables_into(
     progress(Step("Reading tables", detail=", ".join(path.name for path in source)))
     dataset = open_table_dataset(source, config, memory=memory, should_stop=should_stop)
     progress(Step("Cells", detail=dataset.in_words()))
+    made = seeded_network(table_architecture(dataset, config), config.seed)
+    start_at_means(made, dataset.learnt_values())
     network = place_network(
-        seeded_network(table_architecture(dataset, config), config.seed),
+        made,
         device,
         precision=config.precision,
         compiled=config.compiled,
@@ -119,10 +124,14 @@ def train_tables_into(
 
 def table_architecture(dataset: TableDataset, config: TableTrainConfig) -> Architecture:
     """Networks for the tables of a training."""
+    size = next((images.crop_size for images in dataset.images.values()), 0)
     return Architecture(
         modalities=dataset.modalities(config.specific),
         vocabulary=(),
         shared=config.shared,
+        crop_size=size,
+        widths=paper_widths(size, config.width, config.head) if size else (),
+        specific_maps=config.specific_maps if size and config.specific else 0,
         hidden=config.hidden,
         depth=config.depth,
         table_blocks=config.table_blocks,
@@ -143,7 +152,10 @@ def obsm_of(
 ) -> dict[str, dict[str, np.ndarray]]:
     """Latents in the order of the cells of every table as it was given, before any filter."""
     made = {}
-    for name, cells in cell_names(source, tuple(dataset.tables)).items():
+    files = [path for path in source if not str(path).endswith(STORE_SUFFIX)]
+    names = cell_names(files, tuple(dataset.tables))
+    names |= {name: images.store.obs["cell_id"].to_numpy(object) for name, images in dataset.images.items()}
+    for name, cells in names.items():
         position = dataset.matched.positions(cells)
         blocks = {SHARED: latents.shared, f"X_apollo_{name}": latents.specific[name]}
         made[name] = {key: _placed(values, position) for key, values in blocks.items() if values.shape[1]}
@@ -166,12 +178,28 @@ def _write(
     if where == "none":
         return
     for path in source:
+        if str(path).endswith(STORE_SUFFIX):
+            if where == "in-place":
+                progress(Step("Writing latents", detail=str(path)))
+                _write_store(path, latents)
+            continue
         parts: dict[str, FilePart] = {
             name: part for name, part in file_parts(path).items() if name in latents
         }
         target = path if where == "in-place" else folder.path / "latents" / path.name
         progress(Step("Writing latents", detail=str(target)))
         write_latents(path, target, {part.group: latents[name] for name, part in parts.items()})
+
+
+def _write_store(path: Path, latents: Mapping[str, Mapping[str, np.ndarray]]) -> None:
+    """Latents into the table of a cell store: the shared one, and those of its stains."""
+    store = CellStore.open(path)
+    table = store.table.copy()
+    for name, arrays in latents.items():
+        if name in map(modality_name, (stain for panel in store.panels.values() for stain in panel.stains)):
+            for key, values in arrays.items():
+                table.obsm[key] = values
+    store.write_table(table)
 
 
 def _place(

@@ -25,7 +25,7 @@ def score_tables(network: Network, cells: CellData) -> dict[str, dict[str, float
             if len(which) < 3:
                 continue
             key = "reconstruction" if source == target else f"prediction_from_{source}"
-            r = feature_correlations(predicted, measured)
+            r = feature_correlations(predicted.reshape(len(which), -1), measured.reshape(len(which), -1))
             entry[f"{key}_pearson"] = round(float(np.nanmean(r)) if np.isfinite(r).any() else 0.0, 6)
         scores[target] = entry
     return scores

@@ -15,6 +15,7 @@ from napari_apollo.storage import whole_file
 from napari_apollo.tables.reading import file_parts, modality_name
 from napari_apollo.train.folder import RunFolder, prepare_folder
 from napari_apollo.train.tableconfig import TableTrainConfig
+from napari_apollo.train.tableimages import STORE_SUFFIX
 
 
 def table_sources(source: Any) -> tuple[Path, ...] | None:
@@ -67,7 +68,7 @@ def check_files(source: tuple[Path, ...], config: TableTrainConfig) -> None:
     """
     names: dict[str, Path] = {}
     for path in source:
-        for name in file_parts(path):
+        for name in () if str(path).endswith(STORE_SUFFIX) else file_parts(path):
             if name in names:
                 raise ConfigError(f"{path} and {names[name]} both hold a table called {name!r}.")
             names[name] = path
