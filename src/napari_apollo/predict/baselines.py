@@ -57,8 +57,8 @@ class LearntBaseline:
         Over all pairs.
     seed
         Of weights, order and turns.
-    should_stop
-        Asked between batches.
+    progress, should_stop
+        Told of, and asked between, batches.
     """
 
     def __init__(
@@ -70,6 +70,7 @@ class LearntBaseline:
         *,
         epochs: int,
         seed: int,
+        progress: Progress,
         should_stop: ShouldStop,
     ) -> None:
         import torch
@@ -82,7 +83,13 @@ class LearntBaseline:
             self._network = (
                 UNet(len(self._stains)) if name == "unet" else Inpainting(chromatin, stain, image)
             ).to(inference.model.device)
-        done = fraction_of_epochs(len(image), epochs)
+        fraction = fraction_of_epochs(len(image), epochs)
+
+        def done(batches: int) -> float:
+            part = fraction(batches)
+            progress(Step("Training baselines", min(int(100 * part), 100), 100, IN_WORDS[name]))
+            return part
+
         fit_rival(self._network, chromatin, stain, image, done=done, seed=seed, should_stop=should_stop)
 
     def has(self, stain: str) -> bool:
@@ -148,6 +155,15 @@ def make_baselines(
         made[name] = (
             NearestChromatin(inference, store, rows, inference.batch_size)
             if name == "neighbour"
-            else LearntBaseline(name, inference, store, rows, epochs=epochs, seed=0, should_stop=should_stop)
+            else LearntBaseline(
+                name,
+                inference,
+                store,
+                rows,
+                epochs=epochs,
+                seed=0,
+                progress=progress,
+                should_stop=should_stop,
+            )
         )
     return made
