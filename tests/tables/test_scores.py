@@ -1,0 +1,175 @@
+"""Scores of latents: mixing, classes, directions, gene sets; and an evaluation from a run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import sparse, stats
+
+from napari_apollo.errors import ConfigError, DataError, FileError, RunError
+from napari_apollo.predict import TableEvaluateConfig, evaluate_tables
+from napari_apollo.tables.classes import class_accuracy
+from napari_apollo.tables.directions import correlations, enriched_sets, read_gene_sets, tied_features
+from napari_apollo.tables.mixing import accepted, lisi, silhouette
+from napari_apollo.train import TableTrainConfig, train
+
+Make = Callable[..., dict[str, ad.AnnData]]
+
+
+def clouds(n: int = 240, apart: float = 0.0, kinds: int = 2, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    kind = np.arange(n) % kinds
+    return rng.normal(size=(n, 3)) + apart * kind[:, None], kind
+
+
+def test_mixed_and_parted_groups_have_their_scores() -> None:
+    mixed, kind = clouds(600)
+    parted, _ = clouds(600, apart=50)
+    assert lisi(mixed, kind).mean() == pytest.approx(1.95, abs=0.06)
+    assert lisi(parted, kind).mean() == pytest.approx(1, abs=1e-6)
+    assert accepted(mixed, kind) > 0.85
+    assert accepted(parted, kind) == 0
+    assert silhouette(parted, kind) > 0.9
+    assert abs(silhouette(mixed, kind)) < 0.05
+    assert np.isnan(silhouette(mixed, np.zeros(600)))
+
+
+def test_lisi_is_its_definition() -> None:
+    values, kind = clouds(120, kinds=3)
+    found = lisi(values, kind, perplexity=10)
+    for cell in (0, 57):
+        distance = np.linalg.norm(values - values[cell], axis=1)
+        near = np.argsort(distance)[1:31]
+        low, high = 1e-6, 1e6
+        for _ in range(200):  # the width at which the entropy is log(10)
+            width = np.sqrt(low * high)
+            weight = np.exp(-width * distance[near] ** 2)
+            weight /= weight.sum()
+            wide = stats.entropy(weight) > np.log(10)
+            low, high = (width, high) if wide else (low, width)
+        share = np.array([weight[kind[near] == k].sum() for k in range(3)])
+        assert found[cell] == pytest.approx(1 / (share**2).sum(), rel=1e-3)
+
+
+def test_neighbourhoods_need_cells_that_are_finite() -> None:
+    values, kind = clouds(40)
+    values[3] = np.nan
+    with pytest.raises(DataError, match="not finite"):
+        lisi(values, kind)
+    with pytest.raises(DataError, match="too few"):
+        accepted(values[5:9], kind[5:9])
+    with pytest.raises(DataError, match="do not go with"):
+        silhouette(values, kind[:7])
+
+
+def test_classes_are_told_from_what_holds_them_and_from_nothing_else() -> None:
+    values, kind = clouds(apart=2)
+    noise = np.random.default_rng(9).normal(size=(240, 4))
+    found = class_accuracy(
+        {"told": values, "noise": noise, "empty": noise[:, :0]}, kind, unseen=np.arange(240) % 3 == 0
+    ).set_index("input")
+    assert found.loc["told", "accuracy"] > 0.9
+    assert found.loc["told", "low"] < found.loc["told", "accuracy"] < found.loc["told", "high"]
+    assert found.loc["told", "unseen"] > 0.85
+    assert 0.38 < found.loc["noise", "accuracy"] < 0.62
+    assert found.loc["empty", "accuracy"] == pytest.approx(0.5)
+    assert set(found["chance"]) == {0.5}
+
+
+def test_a_group_is_never_learnt_from_and_told() -> None:
+    # Each group has a place of its own, which says nothing of the class of other groups.
+    rng = np.random.default_rng(2)
+    group = np.repeat(np.arange(12), 20)
+    kind = group % 2
+    values = 30 * rng.normal(size=(12, 6))[group] + rng.normal(size=(240, 6))
+    alone = class_accuracy({"v": values}, kind)["accuracy"][0]
+    whole = class_accuracy({"v": values}, kind, groups=group)
+    assert alone > 0.95
+    assert whole["accuracy"][0] < 0.85
+    assert whole["unit"][0] == "group"
+    with pytest.raises(DataError, match="two classes of 6 cells"):
+        class_accuracy({"v": values}, np.zeros(240))
+
+
+def test_directions_find_planted_features_again_among_unseen_cells() -> None:
+    rng = np.random.default_rng(3)
+    latents = rng.normal(size=(400, 2)) * [3, 1]
+    values = rng.normal(size=(400, 60))
+    values[:, :6] += latents[:, [0]]
+    values[:, 6:9] -= 2 * latents[:, [1]]
+    names = np.array([f"g{i}" for i in range(60)], object)
+    unseen = np.arange(400) % 4 == 0
+    for kept in (values, sparse.csr_matrix(values)):
+        tied = tied_features(latents, kept, names, unseen, directions=2)
+        first = set(tied.query("direction == 1")["feature"])
+        second = set(tied.query("direction == 2")["feature"])
+        assert first == {f"g{i}" for i in range(6)}
+        assert second == {"g6", "g7", "g8"}
+        assert tied.query("direction == 1")["explained"].iloc[0] == pytest.approx(0.9, abs=0.03)
+    sets = {
+        "planted": frozenset(f"g{i}" for i in range(7)),
+        "other": frozenset(f"g{i}" for i in range(30, 40)),
+    }
+    rich = enriched_sets(tied, names, sets)
+    assert list(rich["set"]) == ["planted"]
+    row = rich.iloc[0]
+    assert row["p"] == pytest.approx(stats.fisher_exact([[6, 0], [1, 53]], alternative="greater").pvalue)
+    with pytest.raises(DataError, match="called like g0, the genes of the sets like TP53"):
+        enriched_sets(tied, names, {"human": frozenset(["TP53"])})
+
+
+def test_correlations_are_numpys() -> None:
+    rng = np.random.default_rng(4)
+    scores, values = rng.normal(size=(50, 3)), rng.poisson(0.5, (50, 7)).astype(float)
+    values[:, 2] = 1
+    wanted = np.corrcoef(scores.T, values[:, [0, 1, 3, 4, 5, 6]].T)[:3, 3:]
+    for kept in (values, sparse.csr_matrix(values)):
+        found = correlations(scores, kept)
+        assert np.isnan(found[:, 2]).all()
+        assert np.allclose(np.delete(found, 2, axis=1), wanted)
+
+
+def test_gene_set_files(tmp_path: Path) -> None:
+    path = tmp_path / "sets.gmt"
+    path.write_text("cycle\tabout\tCDK1\tTOP2A\n\nstress\t\tFOS\tJUN\t\n")
+    assert read_gene_sets(path) == {"cycle": {"CDK1", "TOP2A"}, "stress": {"FOS", "JUN"}}
+    path.write_text("cycle CDK1 TOP2A\n")
+    with pytest.raises(FileError, match="line 1 has 1 columns"):
+        read_gene_sets(path)
+    path.write_text("\n")
+    with pytest.raises(FileError, match="holds no gene set"):
+        read_gene_sets(path)
+    with pytest.raises(FileError, match="cannot be read"):
+        read_gene_sets(tmp_path / "none.gmt")
+
+
+def test_a_run_is_evaluated(
+    make_tables: Make, quick: Callable[..., TableTrainConfig], tmp_path: Path
+) -> None:
+    tables = make_tables()
+    run = train(tables, quick(nuisance="batch", group="donor", latent_epochs=10))
+    sets = tmp_path / "sets.gmt"
+    sets.write_text("first\t\t" + "\t".join(f"rna{i}" for i in range(12)) + "\n")
+    found = evaluate_tables(run, TableEvaluateConfig(label=("kind",), gene_sets=sets, folds=3, fdr=0.5))
+    assert set(found.prediction["table"]) == {"rna", "protein"}
+    assert {"shared", "all latents", "components of rna"} <= set(found.classes["input"])
+    assert set(found.classes["unit"]) == {"group"}
+    assert set(found.mixing["column"]) == {"kind", "batch"}
+    assert set(found.nuisance["chance"]) == {0.5}
+    found.write(tmp_path / "scores")
+    written = pd.read_csv(tmp_path / "scores" / "classes.csv")
+    assert len(written) == len(found.classes)
+    assert found.to_json()["classes"][0]["label"] == "kind"
+    assert "mixing" in found.in_words()
+    with pytest.raises(ConfigError, match="'type' is no column of obs; there are kind, donor, batch"):
+        evaluate_tables(run, TableEvaluateConfig(label=("type",)))
+    changed = ad.read_h5ad(run.tables[0])
+    changed.X = changed.X * 2
+    changed.write_h5ad(run.tables[0])
+    with pytest.raises(RunError, match="learnt from other values"):
+        evaluate_tables(run, TableEvaluateConfig())
