@@ -99,9 +99,9 @@ def spread(found: dict[str, Any]) -> str:
     for block, factor in CELLS:
         values = sorted(run["silhouettes"][block][factor] for run in found["runs"])
         paper = PAPER_SILHOUETTES.loc[found["set"], (block, factor)]
-        inside = "" if values[0] <= paper <= values[-1] else " *"
         median = found["median"]["silhouettes"][block][factor]
-        cells.append(f"{paper:.2f}: {median:.2f} ({values[0]:.2f} to {values[-1]:.2f}){inside}")
+        between = f" ({values[0]:.2f} to {values[-1]:.2f})" if len(values) > 1 else ""
+        cells.append(f"{paper:.2f}: {median:.2f}{between}")
     return f"| {' | '.join(cells)} |"
 
 
