@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dask.array as da
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -148,3 +149,17 @@ def test_colours_are_stable_and_distinct() -> None:
     unknown = stain_colours(("DAPI", "Foo", "Bar", "CD4"))
     assert len(set(unknown.values())) == 4
     assert stain_colours(("Hoechst",))["Hoechst"] == colours["DAPI"]
+
+
+def test_of_a_large_layer_the_coarse_levels_are_computed() -> None:
+    levels = [da.zeros((side, side), chunks=side) for side in (64, 32, 16)]
+    spec = image_layer(levels, About("measured", "a.tif", "DAPI"), Frame.from_pixel_size(None))
+    for most, overview, computed in (
+        (10_000, 0, [True, True, True]),
+        (5_000, 1_500, [False, True, True]),
+        (5_000, 256, [False, False, True]),
+        (5_000, 0, [False, False, False]),
+    ):
+        data = spec.realised(most, overview).data
+        assert [isinstance(level, np.ndarray) for level in data] == computed
+    assert all(isinstance(level, da.Array) for level in spec.data)

@@ -15,11 +15,11 @@ from napari_apollo.predict.roles import ChannelRole
 from napari_apollo.predict.store import PredictionStore
 from napari_apollo.study import Study
 from napari_apollo.viewer.layers import KEY, About, Frame, LayerSpec, about, find_layers, image_layer
-from napari_apollo.viewer.open import same_image, study_layers
+from napari_apollo.viewer.open import OVERVIEW, same_image, study_layers
 from napari_apollo.viewer.overlay import BEYOND, prediction_layers
 
 MOST = 32_000_000
-"""Pixels of a layer up to which its data are computed before it is added; larger ones stay lazy."""
+"""Pixels of a layer up to which its data are computed before it is added; of larger ones the overview is."""
 
 _FRAME = ("scale", "translate", "rotate", "shear", "affine", "units", "axis_labels")
 
@@ -110,7 +110,7 @@ def measured_specs(
         return []
     wanted = [predictions.anchor, *stains] if stains else None
     specs = study_layers(study, image=image, stains=wanted, labels=False)
-    return [spec.realised(MOST) for spec in specs]
+    return [spec.realised(MOST, OVERVIEW) for spec in specs]
 
 
 def model_specs(

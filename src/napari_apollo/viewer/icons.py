@@ -47,7 +47,7 @@ def icon_names() -> tuple[str, ...]:
     return tuple(_STROKES)
 
 
-def icon(name: str, colour: str) -> QIcon:
+def icon(name: str, colour: str, disabled: str = "") -> QIcon:
     """An icon.
 
     Parameters
@@ -56,7 +56,16 @@ def icon(name: str, colour: str) -> QIcon:
         One of ``icon_names()``.
     colour
         ``#rrggbb``, best that of the theme's icons.
+    disabled
+        Colour on controls that cannot be used; a paler one of ``colour`` where not given.
     """
+    made = QIcon(_drawn(name, colour))
+    if disabled:
+        made.addPixmap(_drawn(name, disabled), QIcon.Mode.Disabled)
+    return made
+
+
+def _drawn(name: str, colour: str) -> QPixmap:
     svg = (
         '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 24 24" fill="none" '
         f'stroke="{colour}" stroke-width="2" stroke-linejoin="round" stroke-linecap="round">'
@@ -67,4 +76,4 @@ def icon(name: str, colour: str) -> QIcon:
     painter = QPainter(picture)
     QSvgRenderer(QByteArray(svg.encode())).render(painter)
     painter.end()
-    return QIcon(picture)
+    return picture

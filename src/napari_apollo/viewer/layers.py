@@ -141,15 +141,23 @@ class LayerSpec:
             layer.contour = self.contour
         return layer
 
-    def realised(self, most: int) -> LayerSpec:
-        """The same layer with its coarse levels computed, as many as have at most ``most`` pixels in all.
+    def realised(self, most: int, overview: int) -> LayerSpec:
+        """The same layer with its data computed, so that they are shown at once.
 
-        What is computed is shown at once; what is not is read when it is looked at.
+        Parameters
+        ----------
+        most
+            Pixels of all levels together up to which everything is computed.
+        overview
+            Pixels up to which coarse levels of a larger layer are, the coarsest first; what is not computed
+            is read when it is looked at.
         """
         levels = list(self.data) if isinstance(self.data, (list, tuple)) else [self.data]
+        sizes = [int(np.prod(level.shape)) for level in levels]
+        left = most if sum(sizes) <= most else overview
         for place in reversed(range(len(levels))):
-            most -= int(np.prod(levels[place].shape))
-            if most < 0:
+            left -= sizes[place]
+            if left < 0:
                 break
             levels[place] = np.asarray(levels[place])
         return replace(self, data=levels if isinstance(self.data, (list, tuple)) else levels[0])

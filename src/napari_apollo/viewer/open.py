@@ -96,7 +96,7 @@ def study_layers(
     if labels and opened.labels:
         about = About("nuclei", str(opened.path), panel=", ".join(study.panels), opened=manifest)
         layers.append(labels_layer(label_pyramid(opened.nuclei()), about, opened.frame, contour=1))
-    return [layer.realised(OVERVIEW) for layer in layers]
+    return [layer.realised(OVERVIEW, OVERVIEW) for layer in layers]
 
 
 def fields_of_image(study: Study, image: Path | str | None = None) -> tuple[StudyField, ...]:

@@ -133,8 +133,9 @@ def paint_icons(root: QWidget, colour: str) -> None:
         for each in root.findChildren(kind):
             name = each.property("apolloIcon")
             if name:
-                white = each.property("apolloMain")
-                each.setIcon(icon(str(name), "#ffffff" if white else colour))
+                # a main button is blue while it can be used, and has the ground of the theme while it cannot
+                main = each.property("apolloMain")
+                each.setIcon(icon(str(name), "#ffffff", colour) if main else icon(str(name), colour))
 
 
 def row(*parts: QWidget | None, stretch: int | None = None) -> QWidget:

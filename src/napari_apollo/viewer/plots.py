@@ -13,8 +13,9 @@ from qtpy.QtGui import QColor
 
 COLOURS = ("#4e9bf5", "#e8903a", "#51b06a", "#c66bd6", "#d95757", "#8d8d8d")
 _BINS = 60
-_HEIGHT = 116
-_AXIS = 42  # tick labels and the label below them
+_HEIGHT = 122
+_AXIS, _TICKS = 42, 24  # tick labels with the label below them, and without
+_BELOW = 6  # pyqtgraph lets the label of an axis stick out below it
 
 
 class Plot(pg.PlotWidget):
@@ -23,6 +24,7 @@ class Plot(pg.PlotWidget):
     def __init__(self, *, left: str = "", bottom: str = "", height: int = _HEIGHT) -> None:
         super().__init__()
         self._left, self._bottom = left, bottom
+        self.getPlotItem().layout.setContentsMargins(1, 1, 1, _BELOW if bottom else 1)
         self.setFixedHeight(height)
         self.setMenuEnabled(False)
         self.hideButtons()
@@ -40,7 +42,7 @@ class Plot(pg.PlotWidget):
             if text:
                 axis.setLabel(text, color=ink.name())
             if side == "bottom":
-                axis.setHeight(_AXIS)
+                axis.setHeight(_AXIS if text else _TICKS)
             axis.enableAutoSIPrefix(False)  # after the label, which would switch it on
 
     def wheelEvent(self, event: Any) -> None:

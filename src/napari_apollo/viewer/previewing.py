@@ -14,7 +14,7 @@ from napari_apollo.progress import Progress, ShouldStop
 from napari_apollo.viewer.child import ChildProcess
 from napari_apollo.viewer.layers import About, Frame, LayerSpec, about, find_layers, labels_layer
 
-SIDE = 768
+SIDE = 512
 """Largest side in pixels of what is looked at."""
 ROLE = "nuclei preview"
 
@@ -44,8 +44,12 @@ def preview_call(
     pixels: np.ndarray,
     settings: dict[str, Any],
     pixel_size_um: tuple[float, float] | None,
+    field: str = "",
 ) -> Callable[[Progress, ShouldStop], np.ndarray]:
-    """A job that segments pixels (y, x) in a process that is kept; labels int32 (y, x) come back."""
+    """A job that segments pixels (y, x) in a process that is kept; labels int32 (y, x) come back.
+
+    The process remembers the size of the nuclei of a field that has a name.
+    """
 
     def call(progress: Progress, should_stop: ShouldStop) -> np.ndarray:
         with tempfile.TemporaryDirectory() as folder:
@@ -58,6 +62,7 @@ def preview_call(
                     "labels": str(labels),
                     "settings": settings,
                     "pixel_size_um": pixel_size_um,
+                    "field": field,
                 },
                 progress,
                 should_stop,

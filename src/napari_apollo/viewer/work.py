@@ -77,24 +77,48 @@ def segment_array(
     labels: str,
     settings: dict[str, Any],
     pixel_size_um: Sequence[float] | None = None,
+    field: str = "",
     *,
     progress: Progress = silent,
     should_stop: ShouldStop = never,
 ) -> str:
-    """Find nuclei in an image kept as ``.npy``; labels are written beside it as ``.npy``."""
+    """Find nuclei in an image kept as ``.npy``; labels are written beside it as ``.npy``.
+
+    Where no diameter is given, that of the nuclei of a field is estimated once, which takes half as long as
+    finding them, and remembered by the field's name.
+    """
     import numpy as np
 
     from napari_apollo.cells import SegmentConfig
     from napari_apollo.cells.segmentation import segment_image
 
-    found = segment_image(
-        np.load(image),
-        pixel_size_um=None if pixel_size_um is None else (pixel_size_um[0], pixel_size_um[1]),
-        config=SegmentConfig(**settings),
-        should_stop=should_stop,
-    )
+    values, config = np.load(image), SegmentConfig(**settings)
+    pixel = None if pixel_size_um is None else (pixel_size_um[0], pixel_size_um[1])
+    if config.diameter is None and config.engine != "labels":
+        known = (field, config.engine)
+        diameter = _diameters.get(known) or _diameter_of(values, config.engine, pixel)
+        if field:
+            _diameters[known] = diameter
+        config = config.model_copy(update={"diameter": diameter, "diameter_unit": "px"})
+    found = segment_image(values, pixel_size_um=pixel, config=config, should_stop=should_stop)
     np.save(Path(labels), found)
     return labels
+
+
+_diameters: dict[tuple[str, str], float] = {}
+
+
+def _diameter_of(image: Any, engine: str, pixel_size_um: tuple[float, float] | None) -> float:
+    """Diameter in pixels of the nuclei of an image (y, x), as segmentation itself estimates it."""
+    from napari_apollo.cells.segmentation.engines import get_engine
+    from napari_apollo.cells.segmentation.scale import survey
+    from napari_apollo.tasks import available_cores
+
+    def read(y: slice, x: slice) -> Any:
+        return image[y, x]
+
+    found = survey(read, image.shape, "image", get_engine(engine, available_cores()), None, pixel_size_um)
+    return float(found.diameter)
 
 
 def ready(engine: str = "nuclei", *, progress: Progress = silent, should_stop: ShouldStop = never) -> bool:

@@ -17,7 +17,7 @@ from napari_apollo.viewer.choosing import ask_folder
 from napari_apollo.viewer.forms import ConfigForm
 from napari_apollo.viewer.meaning import Meaning
 from napari_apollo.viewer.parts import Fold, button, note, row, say
-from napari_apollo.viewer.preferences import preferences
+from napari_apollo.viewer.preferences import DEVICES, preferences
 from napari_apollo.viewer.sharebars import ShareBars
 from napari_apollo.viewer.tables_shown import fill_table, plain_table
 from napari_apollo.viewer.tool import Tool, place_for
@@ -47,7 +47,7 @@ class MeaningPanel(Fold):
         super().__init__("What the directions mean", QWidget())
         self._tool, self._direction = tool, direction
         self.meaning: Meaning | None = None
-        self.form = ConfigForm(InterpretConfig, (), list(_SETTINGS))
+        self.form = ConfigForm(InterpretConfig, (), list(_SETTINGS), choices={"device": DEVICES})
         self.start = button(
             "Interpret", "Find out what the directions of the latents mean", self.interpret, name="suggest"
         )  # fmt: skip

@@ -18,6 +18,7 @@ from napari_apollo.viewer.adopting import adopt
 from napari_apollo.viewer.child import in_child
 from napari_apollo.viewer.forms import ConfigForm
 from napari_apollo.viewer.layers import LayerSpec, about, find_layers
+from napari_apollo.viewer.open import OVERVIEW
 from napari_apollo.viewer.overlay import BEYOND, cell_store_of
 from napari_apollo.viewer.parts import Fold, button, column, heading, note, row, say, small_button
 from napari_apollo.viewer.preferences import DEVICES, preferences
@@ -308,5 +309,5 @@ def _computed(specs: list[LayerSpec], progress: Progress, should_stop: ShouldSto
     for done, spec in enumerate(specs):
         stop_if_asked(should_stop)
         progress(Step("Computing the overlay", done, len(specs), str(spec.kwargs["name"])))
-        computed.append(spec.realised(compare.MOST))
+        computed.append(spec.realised(compare.MOST, OVERVIEW))
     return computed

@@ -120,7 +120,7 @@ class SegmentTool(Tool):
         part = visible_part(layer)
         pixels = (layer.data[0] if layer.multiscale else layer.data)[part]
         settings = config.model_dump(mode="json", include={"engine", "diameter", "diameter_unit"})
-        call = preview_call(self._helper, pixels, settings, _pixel_size(field))
+        call = preview_call(self._helper, pixels, settings, _pixel_size(field), f"{field.image} {stain}")
         self.run("Looking for nuclei", call, key="preview", then=partial(self._previewed, layer, part))
 
     def segment(self) -> None:
