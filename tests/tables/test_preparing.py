@@ -106,6 +106,20 @@ def test_values_that_cannot_be_used_are_named(
         check_values(table(values, thin=thin), loss)
 
 
+def test_preparations_and_losses_must_go_together() -> None:
+    values = np.array([[1, 3], [2, 1]])
+    with pytest.raises(
+        ConfigError, match=r"the loss 'nb' cannot go with the preparation 'clr'; none would do"
+    ):
+        check_values(table(values), "nb", "clr")
+    with pytest.raises(DataError, match=r"above 1, which the loss 'bernoulli' .* Say prepare binarise"):
+        check_values(table(values), "bernoulli")
+    with pytest.raises(DataError, match=r"negative, which the preparation 'clr' cannot take"):
+        check_values(table(-values), "gaussian", "clr")
+    check_values(table(values), "bce", "paper")
+    check_values(table(-values), "gaussian", "standardise")
+
+
 def test_empty_cells_and_features_are_named() -> None:
     values = np.ones((4, 5))
     values[2] = 0

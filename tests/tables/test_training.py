@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 from napari_apollo.cli.app import app
 from napari_apollo.errors import Cancelled, ConfigError, DataError, RunError
 from napari_apollo.model import Apollo
+from napari_apollo.predict import place_tables
 from napari_apollo.progress import Step
 from napari_apollo.train import Run, TableTrainConfig, start_run, train
 from napari_apollo.train.tablepresets import TABLE_PRESETS
@@ -305,3 +306,20 @@ def test_a_process_of_its_own_trains_on_tables_in_memory(make_tables: Make, quic
     assert {path.parent.name for path in run.tables} == {"tables"}
     assert SHARED in ad.read_h5ad(run.folder / "latents" / "rna.h5ad").obsm
     assert isinstance(run.model(), Apollo)
+
+
+def test_new_cells_are_placed_by_name(make_tables: Make, quick: Quick) -> None:
+    tables = make_tables()
+    run = train(tables, quick(latent_epochs=2, encoder_epochs=1))
+    new = {name: data[40:60].copy() for name, data in tables.items()}
+    new["rna"] = new["rna"][:, ::-1].copy()
+    cells, latents = place_tables(run, new)
+    assert list(cells) == list(tables["rna"].obs_names[40:60])
+    assert np.allclose(latents.shared, tables["rna"].obsm[SHARED][40:60], atol=1e-5)
+    _, alone = place_tables(run.folder, {"rna": new["rna"]})
+    assert np.allclose(alone.shared_by["rna"], latents.shared_by["rna"], atol=1e-5)
+    assert np.isnan(alone.specific["protein"]).all()
+    with pytest.raises(ConfigError, match="knows no table 'atac'; it knows rna, protein"):
+        place_tables(run, {"atac": new["rna"]})
+    with pytest.raises(DataError, match="lacks 1 of 24 features that the model knows: rna5"):
+        place_tables(run, {"rna": tables["rna"][:, [i for i in range(24) if i != 5]].copy()})

@@ -10,5 +10,6 @@ from .roles import ChannelRole as ChannelRole
 from .roles import channel_name as channel_name
 from .store import PredictionStore as PredictionStore
 from .tableconfig import TableEvaluateConfig as TableEvaluateConfig
+from .tableplacement import place_tables as place_tables
 from .tables import TableEvaluation as TableEvaluation
 from .tables import evaluate_tables as evaluate_tables

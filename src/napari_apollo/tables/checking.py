@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy import sparse
 
-from napari_apollo.errors import DataError
+from napari_apollo.errors import ConfigError, DataError
 from napari_apollo.tables.reading import Table
 
 COUNTS = ("nb", "poisson", "bernoulli", "bce")
@@ -15,33 +15,48 @@ WHOLE = ("nb", "poisson")
 """Losses that are for whole numbers."""
 
 
-def check_values(table: Table, loss: str, preparation: str = "none") -> None:
-    """Refuse values that a loss cannot work on.
+GOES_WITH = {
+    "nb": ("none",),
+    "poisson": ("none",),
+    "bernoulli": ("none", "binarise"),
+    "bce": ("none", "paper", "binarise"),
+}
+"""Preparations after which values are what a loss is for; the other losses take any."""
+
+_OF_COUNTS = ("paper", "binarise", "log-normalise", "clr")
+
+
+def check_values(table: Table, loss: str, preparation: str = "none", *, empty: bool = False) -> None:
+    """Refuse values that a preparation or a loss cannot work on; ``empty`` cells and features where not
+    allowed.
 
     Raises
     ------
+    ConfigError
+        When the loss is not for what the preparation makes.
     DataError
-        When values are not finite; negative, or not whole, where the loss is for counts; outside 0 to 1 for
-        ``bce`` of values as they are; or all 0 in a cell or a feature where they are counts.
+        When values are not finite; negative, or not whole, where counts are wanted; above 1 for ``bce`` and
+        ``bernoulli`` of values as they are; or all 0 in a cell or a feature where they are counts.
     """
+    if preparation not in GOES_WITH.get(loss, (preparation,)):
+        raise ConfigError(
+            f"{table.origin}: the loss {loss!r} cannot go with the preparation {preparation!r}; "
+            f"{' or '.join(GOES_WITH[loss])} would do."
+        )
     stored = table.stored()
     _refuse(table, ~np.isfinite(stored), "are not finite", "Leave these cells out, or fill them in.")
-    if loss not in COUNTS:
+    if preparation not in _OF_COUNTS and loss not in COUNTS:
         return
+    what = f"the preparation {preparation!r}" if preparation in _OF_COUNTS else f"the loss {loss!r}"
     hint = "Take a loss for such values (gaussian, mse), or name the layer of the raw counts by layer."
-    _refuse(table, stored < 0, f"are negative, which the loss {loss!r} cannot take", hint)
+    _refuse(table, stored < 0, f"are negative, which {what} cannot take", hint)
     if loss in WHOLE:
-        _refuse(
-            table, stored != np.rint(stored), f"are no whole numbers, which the loss {loss!r} needs", hint
-        )
-    if loss == "bce" and preparation == "none":
-        _refuse(
-            table,
-            stored > 1,
-            "are above 1, which the loss 'bce' cannot take as they are",
-            "Say prepare paper.",
-        )
-    _refuse_empty(table)
+        _refuse(table, stored != np.rint(stored), f"are no whole numbers, which {what} needs", hint)
+    elif loss in COUNTS and preparation == "none":
+        remedy = f"Say prepare {GOES_WITH[loss][1]}."
+        _refuse(table, stored > 1, f"are above 1, which {what} cannot take as they are", remedy)
+    if not empty:
+        _refuse_empty(table)
 
 
 def guess_loss(table: Table) -> str:

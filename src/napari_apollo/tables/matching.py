@@ -33,6 +33,12 @@ class Matched:
     rows: dict[str, np.ndarray]
     obs: pd.DataFrame
 
+    @staticmethod
+    def rows_of(table: Table, cells: pd.Index) -> np.ndarray:
+        """Rows (n,) int64 of cells in a table by name, -1 for those that it lacks."""
+        rows: np.ndarray = pd.Index(table.cells, dtype=object).get_indexer(cells).astype(np.int64)
+        return rows
+
     @property
     def complete(self) -> np.ndarray:
         """(cell,) bool: cells that have every modality."""
@@ -67,10 +73,7 @@ def match_cells(tables: Mapping[str, Table]) -> Matched:
     for table in tables.values():
         own = pd.Index(table.cells, dtype=object)
         index = index.append(own[~own.isin(index)])
-    rows = {
-        name: pd.Index(table.cells, dtype=object).get_indexer(index).astype(np.int64)
-        for name, table in tables.items()
-    }
+    rows = {name: Matched.rows_of(table, index) for name, table in tables.items()}
     obs = pd.DataFrame(index=index)
     for table in tables.values():
         for column in table.obs.columns:

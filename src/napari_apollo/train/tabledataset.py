@@ -203,8 +203,7 @@ def open_table_dataset(
     for name, table in tables.items():
         losses[name] = guess_loss(table) if losses[name] == "auto" else losses[name]
         preparations[name] = _PREPARATION[losses[name]] if asked[name] == "auto" else asked[name]
-        raw = preparations[name] in ("none", "binarise", "paper")
-        check_values(table, losses[name] if raw else "gaussian", preparations[name])
+        check_values(table, losses[name], preparations[name])
     matched = match_cells({**{name: stain.stub(name) for name, stain in images.items()}, **tables})
     split = _split(matched, config)
     nuisance, kinds = _nuisance(matched, config.nuisance)
