@@ -74,6 +74,68 @@ def test_a_manifest_with_labels_gives_a_table(folder: Path) -> None:
     assert (folder / "out.h5ad").exists()
 
 
+@pytest.fixture
+def odd(folder: Path) -> Path:
+    """Label images that do not fit, or hold little, and a stack, beside the image."""
+    labels = tifffile.imread(folder / "labels.tif")
+    changed = {
+        "small": labels[:40],
+        "floats": labels.astype(np.float32),
+        "negative": labels - 1,
+        "stack": np.repeat(labels[None], 4, axis=0),
+        "empty": labels * 0,
+        "one": (labels == 1).astype(np.uint8),
+    }
+    for name, image in changed.items():
+        tifffile.imwrite(folder / f"{name}.tif", image, photometric="minisblack")
+    light = np.random.default_rng(1).integers(100, 900, (4, 2, 50, 80)).astype(np.uint16)
+    channels = {"axes": "ZCYX", "Channel": {"Name": ["DAPI", "CD3"]}}
+    tifffile.imwrite(folder / "z.ome.tif", light, metadata=channels)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--labels", "small.tif"), "small.tif: is 40 x 80 pixels, its image 50 x 80"),
+        (("--labels", "floats.tif"), "floats.tif: holds floats"),
+        (("--labels", "negative.tif"), "negative.tif: holds the negative label -1"),
+        (("--labels", "stack.tif"), "stack.tif: is no label image of one plane"),
+        (("--labels", "labels.tif", "--channels", "DAPI"), "a.tif: has 2 channels"),
+        (("--labels", "labels.tif", "--foci-stains", "CD9"), "'CD9' is not in the study; it holds CD3, DAPI"),
+        (("--labels", "labels.tif", "--pixel-size-um", "nan"), "pixel_size_um = nan"),
+        (("--labels", "labels.tif", "--largest-cell-px", "20"), "labels.tif: 2 labels reach further"),
+    ],
+)
+def test_labels_and_settings_that_do_not_fit_are_named(
+    odd: Path, arguments: tuple[str, ...], words: str
+) -> None:
+    channels = () if "--channels" in arguments else ("--channels", "DAPI,CD3")
+    outcome = call("a.tif", *arguments, *channels, cwd=odd)
+    assert outcome.exit_code == 2
+    assert words in " ".join(outcome.stderr.split())
+    assert not list(odd.glob("*.features.csv"))
+
+
+@pytest.mark.parametrize(("labels", "cells"), [("empty.tif", 0), ("one.tif", 1)])
+def test_few_cells_are_cells(odd: Path, labels: str, cells: int) -> None:
+    outcome = call("a.tif", "--labels", labels, "--channels", "DAPI,CD3", "--workers", "1", "--json", cwd=odd)
+    assert outcome.exit_code == 0, outcome.stderr
+    assert json.loads(outcome.stdout)["cells"] == cells
+    table = pd.read_csv(odd / "a.features.csv")
+    assert len(table) == cells
+    assert not np.isinf(table.select_dtypes("number").to_numpy()).any()
+
+
+def test_a_stack_with_flat_labels_is_measured_on_its_maximum(odd: Path) -> None:
+    outcome = call("z.ome.tif", "--labels", "labels.tif", *FEW, cwd=odd)
+    assert outcome.exit_code == 0, outcome.stderr
+    table = pd.read_csv(odd / "z.features.csv")
+    labels, light = tifffile.imread(odd / "labels.tif"), tifffile.imread(odd / "z.ome.tif")
+    wanted = [light[:, 0].max(axis=0)[labels == label].mean() for label in table["label"]]
+    np.testing.assert_allclose(table["nucleus_mean_DAPI"], wanted, rtol=1e-6)
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

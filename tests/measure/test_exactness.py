@@ -255,6 +255,37 @@ def test_input_that_does_not_fit_is_refused(field, change, words):
         measured(field, **change)
 
 
+def test_a_label_scattered_over_the_field_is_refused_by_its_number():
+    labels = np.zeros((500, 5000), np.int32)
+    labels[10:20, 10:20], labels[480:490, 4980:4990] = 7, 7
+    labels[100:110, 30:40] = 3
+
+    class Image:
+        shape, dtype = (1, *labels.shape), np.dtype(np.uint8)
+
+        def __getitem__(self, area):
+            raise AssertionError("no pixel needs to be read to know this")
+
+    with pytest.raises(DataError, match=r"1 labels .* 4096 px: 7 \(480 x 4980 px\)"):
+        measure_field(Image(), labels, None, ["DAPI"], config=ONE)
+    image = np.ones((1, *labels.shape), np.uint8)
+    config = MeasureConfig(families=("shape",), largest_cell_px=5000, workers=1)
+    assert measure_field(image, labels, None, ["DAPI"], config=config).loc[7, "nucleus_area"] == 200
+
+
+def test_large_cells_are_not_read_together():
+    from napari_apollo.measure.parts import FieldParts
+
+    side = 3000
+    labels = np.zeros((side + 40, side + 40), np.int32)
+    for k in range(8):
+        labels[5 * k, 5 * k :], labels[5 * k :, 5 * k] = k + 1, k + 1
+    image = np.zeros((1, *labels.shape), np.uint8)
+    parts = FieldParts(image, labels, None, 1, MeasureConfig(tile_px=4096), lambda: False)
+    assert sorted(np.concatenate(parts.batches)) == list(range(8))
+    assert max(map(len, parts.batches)) <= 2
+
+
 @pytest.mark.parametrize("size", [0.0, -1.0, float("nan"), (0.5, 0.6)])
 def test_pixel_sizes_that_cannot_be_are_refused(field, size):
     with pytest.raises(DataError, match="µm"):

@@ -8,7 +8,7 @@ from scipy import ndimage
 from scipy.optimize import linear_sum_assignment
 
 from napari_apollo.errors import PanelMismatch, UnknownStain
-from napari_apollo.measure import MeasureConfig, find_foci, measure_field, store_foci
+from napari_apollo.measure import MeasureConfig, find_foci, measure, measure_field, store_foci
 
 NOISE = 20.0
 FOCI = MeasureConfig(families=("foci",), workers=1)
@@ -218,8 +218,16 @@ def test_points_of_a_store_lie_where_those_of_the_field_do(tmp_path, field, form
 def test_stains_that_are_not_there_are_named(tmp_path, field, forms):
     with pytest.raises(PanelMismatch, match="53BP1"):
         find_foci(field.image, field.labels, field.stains, "53BP1")
+    store = forms.write_store(tmp_path / "f.cells.zarr", field)
     with pytest.raises(UnknownStain, match="53BP1"):
-        store_foci(forms.write_store(tmp_path / "f.cells.zarr", field), "53BP1")
+        store_foci(store, "53BP1")
+    asked = MeasureConfig(families=("foci",), foci_stains=("gH2AX", "53BP1"), workers=1)
+    with pytest.raises(UnknownStain, match="53BP1"):
+        measure(store, asked)
+    with pytest.raises(UnknownStain, match="53BP1"):
+        measure_field(field.image, field.labels, None, field.stains, config=asked)
+    unused = asked.model_copy(update={"families": ("shape",)})
+    assert len(measure_field(field.image, field.labels, None, field.stains, config=unused))
 
 
 @pytest.mark.parametrize("value", [0, 7])

@@ -107,6 +107,47 @@ def test_measuring_again_replaces_exactly_its_own_columns(store):
     np.testing.assert_array_equal(store.table.X, first)
 
 
+def test_what_is_measured_again_is_not_held_beside_what_replaces_it(store):
+    import weakref
+
+    measure(store, MeasureConfig(families=("shape",), workers=1))
+    old = weakref.ref(store.table.X)
+    held = []
+    measure(
+        store,
+        MeasureConfig(families=("shape",), batch=5, workers=1),
+        progress=lambda step: held.append(old() is not None),
+    )
+    assert held
+    assert not any(held)
+
+
+def test_stopping_a_second_measurement_leaves_the_first(store):
+    measure(store, MeasureConfig(families=("shape",), workers=1))
+    first = store.table.copy()
+    with pytest.raises(Cancelled):
+        measure(store, MeasureConfig(families=("intensity",)), should_stop=lambda: True)
+    for table in (store.table, CellStore.open(store.path).table):
+        assert table.var_names.equals(first.var_names)
+        np.testing.assert_array_equal(table.X, first.X)
+
+
+def test_layers_of_other_columns_stay(store):
+    import anndata
+
+    table = store.table
+    mine = anndata.AnnData(
+        X=np.ones((table.n_obs, 1), np.float32), obs=table.obs, var=pd.DataFrame(index=["mine"])
+    )
+    mine.layers["raw"] = np.arange(table.n_obs, dtype=np.float32)[:, None]
+    store.write_table(mine)
+    for _ in range(2):
+        measure(store, MeasureConfig(families=("shape",), workers=1))
+        table = store.table
+        np.testing.assert_array_equal(table[:, "mine"].layers["raw"][:, 0], np.arange(table.n_obs))
+        assert np.isnan(table[:, "nucleus_area"].layers["raw"]).all()
+
+
 def test_a_foreign_column_with_a_feature_s_name_is_not_touched(store):
     import anndata
 
@@ -115,8 +156,10 @@ def test_a_foreign_column_with_a_feature_s_name_is_not_touched(store):
         X=np.ones((table.n_obs, 1), np.float32), obs=table.obs, var=pd.DataFrame(index=["nucleus_area"])
     )
     store.write_table(mine)
+    steps = []
     with pytest.raises(DataError, match="nucleus_area"):
-        measure(store, MeasureConfig(families=("shape",), workers=1))
+        measure(store, MeasureConfig(families=("shape",), workers=1), progress=steps.append)
+    assert not steps
     assert CellStore.open(store.path).table.n_vars == 1
 
 

@@ -21,14 +21,36 @@ from numba import njit
 
 from napari_apollo.progress import Progress, Step
 
-kernel: Any = njit(nogil=True, cache=True)
+
+def _anything() -> int:
+    return 0
+
+
+def _folder_for_code() -> Path | None:
+    """Where compiled code of this room is kept; None where no folder can be written.
+
+    numba looks for one in ``NUMBA_CACHE_DIR``, beside the source and in the user's cache, and takes nothing
+    for an answer as an error.
+    """
+    if numba.config.DISABLE_JIT:
+        return None
+    try:
+        return Path(njit(cache=True)(_anything).stats.cache_path)
+    except RuntimeError:
+        return None
+
+
+_FOLDER = _folder_for_code()
+_KEPT = _FOLDER is not None
+
+kernel: Any = njit(nogil=True, cache=_KEPT)
 """Compile a function without the interpreter's lock, so that threads share the cores."""
 
-summing: Any = njit(nogil=True, cache=True, fastmath={"reassoc", "contract", "nsz"})
+summing: Any = njit(nogil=True, cache=_KEPT, fastmath={"reassoc", "contract", "nsz"})
 """The same for sums, whose terms may be added in another order: several at a time. The order is that of the
 compiled code, so equal input still gives equal bits."""
 
-inlined: Any = njit(nogil=True, cache=True, inline="always")
+inlined: Any = njit(nogil=True, cache=_KEPT, inline="always")
 """The same for a small helper that becomes part of its callers."""
 
 _IMPORT = re.compile(r"^from napari_apollo\.measure\.(\w+) import", re.MULTILINE)
@@ -36,23 +58,21 @@ _COMPILED = re.compile(r"^@(kernel|summing|inlined)$", re.MULTILINE)
 _CONSTANTS = "reasons"
 
 
-@kernel
-def _anything() -> int:
-    return 0
-
-
 def say_if_compiling(families: Iterable[str], progress: Progress) -> None:
     """Tell the user to wait where code of these families is not yet compiled on this machine."""
     if numba.config.DISABLE_JIT:
         return
     folder = _cache_folder()
-    if not all(any(folder.glob(f"{name}.*.nbi")) for name in ("gather", *families)):
+    if folder is None:
+        once = "anew in every process: set NUMBA_CACHE_DIR to a folder that can be written"
+        progress(Step("Compiling", detail=f"{once}; takes a minute or two"))
+    elif not all(any(folder.glob(f"{name}.*.nbi")) for name in ("gather", *families)):
         progress(Step("Compiling", detail="once on this machine; takes a minute or two"))
 
 
-def _cache_folder() -> Path:
+def _cache_folder() -> Path | None:
     """Where compiled code of this room is kept."""
-    return Path(_anything.stats.cache_path)
+    return _FOLDER
 
 
 def _drop_outdated(folder: Path) -> None:
@@ -78,5 +98,5 @@ def _drop_outdated(folder: Path) -> None:
         mark.write_text(json.dumps(state), "utf-8")
 
 
-if not numba.config.DISABLE_JIT:
-    _drop_outdated(_cache_folder())
+if _FOLDER is not None:
+    _drop_outdated(_FOLDER)

@@ -75,6 +75,10 @@ class MeasureConfig(OperationConfig):
     batch: int = Field(512, ge=1, le=100_000)
     """Cells measured at a time by one worker; memory grows with it."""
 
+    largest_cell_px: int = Field(4096, ge=16, le=65_536)
+    """Longest side, in pixels, that the box around a cell of a field may have; a label that reaches further
+    is refused, as one scattered over the field would be read whole."""
+
     tile_px: int = Field(2048, ge=64, le=65_536)
     """Side, in pixels, of the tiles in which a field is read; it does not change any value."""
 
@@ -84,7 +88,11 @@ class MeasureConfig(OperationConfig):
     scheduler: str | None = None
     """Address of a Dask scheduler to run on, for example tcp://host:8786."""
 
+    def measures(self, family: FamilyName) -> bool:
+        """Whether a family is measured."""
+        return self.name_space != "compat" and family in self.families
+
     @property
     def with_neighbours(self) -> bool:
         """Whether neighbours are measured."""
-        return self.name_space != "compat" and "neighbours" in self.families
+        return self.measures("neighbours")

@@ -93,11 +93,12 @@ def measure_cells(cells: Cells, context: Context, pixel_size_um: float | None) -
     why = np.concatenate([np.empty((count, 0), np.uint8), *(part[1] for part in parts)], axis=1)
     columns = columns_of(context)
     to_units(values, columns, pixel_size_um)
-    for at, column in enumerate(columns):
-        for stain in column.stains:
-            damaged = cells.damaged[:, context.channel(stain)]
-            values[damaged, at] = np.nan
-            why[damaged, at] = Reason.NOT_FINITE
+    for stain in context.stains:
+        damaged = cells.damaged[:, context.channel(stain)]
+        if damaged.any():
+            own = np.array([stain in column.stains for column in columns], bool)
+            values[np.ix_(damaged, own)] = np.nan
+            why[np.ix_(damaged, own)] = Reason.NOT_FINITE
     unexplained = ~np.isfinite(values)
     # What could be measured after all needs no reason.
     why[~unexplained] = Reason.MEASURED
@@ -110,9 +111,7 @@ def to_units(values: Values, columns: Sequence[Column], pixel_size_um: float | N
     """Turn values (cell, column) from pixels into micrometres, in place, where the pixel size is known."""
     if pixel_size_um is None:
         return
-    for at, column in enumerate(columns):
-        if column.feature.power:
-            values[:, at] *= pixel_size_um**column.feature.power
+    values *= np.array([pixel_size_um**column.feature.power for column in columns])
 
 
 def families_of(context: Context) -> list[str]:

@@ -16,6 +16,7 @@ from napari_apollo.measure import neighbours
 from napari_apollo.measure.compiled import say_if_compiling
 from napari_apollo.measure.config import MeasureConfig
 from napari_apollo.measure.engine import Measured, columns_of, families_of, measure_cells, to_units
+from napari_apollo.measure.foci import require_foci_stains
 from napari_apollo.measure.gather import nucleus_centres
 from napari_apollo.measure.parts import FieldParts
 from napari_apollo.measure.reasons import Reason, count_reasons
@@ -74,9 +75,13 @@ def measure_field(
     ------
     DataError
         When shapes, types or stains do not fit.
+    UnknownStain
+        When ``config.foci_stains`` names a stain that the image does not have.
     Cancelled
         When ``should_stop`` says so.
     """
+    if config is not None:
+        require_foci_stains(config, map(canonical_stain, stains), "the image")
     field = measure_cells_of_field(
         image, labels, cells, stains, pixel_size_um, config or MeasureConfig(), anchor, progress, should_stop
     )
@@ -121,6 +126,7 @@ def measure_cells_of_field(
     """What ``measure_field`` makes its table from; arguments and errors are the same."""
     context = make_context(stains, anchor, config, white_of(image.dtype, config))
     size = square_pixel(pixel_size_um)
+    say_if_compiling(families_of(context), progress)
     parts = FieldParts(image, labels, cells, len(context.stains), config, should_stop)
     ids, batches = parts.ids, parts.batches
     run = partial(_measure_batch, parts, context, size)
@@ -129,7 +135,6 @@ def measure_cells_of_field(
     why = np.zeros(values.shape, np.uint8)
     centres, contact = np.full((len(ids), 2), np.nan), np.full((len(ids), 2), np.nan)
     done = 0
-    say_if_compiling(families_of(context), progress)
     results = map_tasks(run, batches, workers=config.workers, should_stop=should_stop)
     for batch, part in zip(batches, results, strict=True):
         values[batch], why[batch] = part.measured.values, part.measured.why

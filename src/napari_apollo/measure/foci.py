@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
+from napari_apollo.errors import UnknownStain
 from napari_apollo.measure.compiled import kernel
+from napari_apollo.measure.config import MeasureConfig
 from napari_apollo.measure.distance import depth_of
 from napari_apollo.measure.gather import Cells, nucleus_box
 from napari_apollo.measure.reasons import Reason
@@ -82,6 +84,20 @@ def foci_stains(context: Context) -> list[str]:
     wanted = context.config.foci_stains
     names = {canonical_stain(stain) for stain in (FOCI_STAINS if wanted is None else wanted)}
     return [stain for stain in context.sorted_stains if stain in names]
+
+
+def require_foci_stains(config: MeasureConfig, stains: Iterable[str], where: str) -> None:
+    """Refuse foci of stains that nothing holds.
+
+    Raises
+    ------
+    UnknownStain
+        When ``foci_stains`` names a stain that is not among these.
+    """
+    known = sorted(set(stains))
+    for stain in (config.foci_stains or ()) if config.measures("foci") else ():
+        if canonical_stain(stain) not in known:
+            raise UnknownStain(stain, known, where)
 
 
 def _columns(context: Context) -> Sequence[Column]:

@@ -18,6 +18,8 @@ from napari_apollo.tasks import map_tasks
 
 Box = tuple[int, int, int, int]
 """Top, left, bottom, right (exclusive)."""
+_MOST_PIXELS = 1 << 24
+"""Pixels of the boxes of a batch, one large cell more at most."""
 
 
 @dataclass(frozen=True)
@@ -139,8 +141,21 @@ class FieldParts:
         of_cell = np.array(
             [_around(nuclei[label], whole.get(label, nuclei[label])) for label in labels], np.int64
         ).reshape(-1, 4)
+        _refuse_scattered(labels, of_cell, config.largest_cell_px)
         edge = np.stack([_touches(of_cell, self.shape), _touches(of_nucleus, self.shape)], axis=1)
         return labels, of_cell, edge
+
+
+def _refuse_scattered(labels: NDArray[np.int64], boxes: NDArray[np.int64], longest: int) -> None:
+    """Say which labels lie all over the field, before anything as large as that is read."""
+    sides = boxes[:, 2:] - boxes[:, :2]
+    large = np.flatnonzero(sides.max(axis=1, initial=0) > longest)
+    if len(large):
+        listed = ", ".join(f"{labels[k]} ({sides[k, 0]} x {sides[k, 1]} px)" for k in large[:5])
+        raise DataError(
+            f"{len(large)} labels reach further than a cell can, {longest} px: {listed}. A label is one "
+            "cell: number its pieces apart, or allow larger cells by largest_cell_px."
+        )
 
 
 def _int32(labels: NDArray[Any]) -> NDArray[np.int32]:
@@ -171,5 +186,9 @@ def _batches(boxes: NDArray[np.int64], config: MeasureConfig) -> Iterator[NDArra
     order = np.lexsort((boxes[:, 0], tile[:, 1], tile[:, 0]))
     ends = np.flatnonzero(np.any(np.diff(tile[order], axis=0) != 0, axis=1)) + 1
     for group in np.split(order, ends):
-        for at in range(0, len(group), config.batch):
-            yield group[at : at + config.batch]
+        heights, widths = (boxes[group, 2:] - boxes[group, :2]).T
+        # A batch is full by its pixels, too, so that large cells do not add up.
+        full = np.cumsum(heights * widths) // _MOST_PIXELS
+        for part in np.split(group, np.flatnonzero(np.diff(full)) + 1):
+            for at in range(0, len(part), config.batch):
+                yield part[at : at + config.batch]

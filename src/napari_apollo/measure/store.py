@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import gc
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,10 +16,11 @@ from napari_apollo.measure.compiled import say_if_compiling
 from napari_apollo.measure.config import MeasureConfig
 from napari_apollo.measure.engine import Measured, columns_of, families_of, measure_cells, union_of
 from napari_apollo.measure.field import neighbours_of
+from napari_apollo.measure.foci import require_foci_stains
 from napari_apollo.measure.gather import gather_crops
 from napari_apollo.measure.reasons import Reason
 from napari_apollo.measure.registry import Context, Values, Why, blank, white_of
-from napari_apollo.measure.table import describe, record_of, with_columns
+from napari_apollo.measure.table import describe, record_of, refuse_clash, with_columns, without_measured
 from napari_apollo.progress import Progress, ShouldStop, Step, never, silent
 from napari_apollo.tasks import map_tasks
 
@@ -34,7 +36,8 @@ def measure(
 
     Crops are read in batches (``config.batch`` cells a worker), so memory does not grow with the
     store. Columns of an earlier measurement are replaced, all others are kept; the table is
-    written whole or not at all, at the end.
+    written whole or not at all, at the end. Whether measuring ends or fails, ``store.table`` is read anew
+    from disk afterwards.
 
     Parameters
     ----------
@@ -57,11 +60,17 @@ def measure(
     ------
     StoreError
         When the store cannot be read.
+    DataError
+        When a column of somebody else bears the name of a feature.
+    UnknownStain
+        When ``config.foci_stains`` names a stain that no panel has.
     Cancelled
         When ``should_stop`` says so; the table stays as it was.
     """
     config = config or MeasureConfig()
     store = store if isinstance(store, CellStore) else CellStore.open(store)
+    known = (stain for panel in store.panels.values() for stain in panel.stains)
+    require_foci_stains(config, known, str(store.path))
     contexts = {
         name: Context(panel.stains, panel.anchor, config, white_of(store.dtype(name), config))
         for name, panel in sorted(store.panels.items())
@@ -69,9 +78,33 @@ def measure(
     columns = union_of([columns_of(context) for context in contexts.values()])
     own_count = len(columns)
     columns += neighbours.COLUMNS if config.with_neighbours else ()
-    place = {column.name: at for at, column in enumerate(columns)}
-    values = np.full((store.n_cells, len(columns)), np.nan, np.float32)
-    why = np.full(values.shape, int(Reason.NO_STAIN), np.uint8)
+    others = without_measured(store.table)
+    refuse_clash(others, [column.name for column in columns])
+    # What is measured again is not held in memory beside what replaces it; it is on disk until then. A table
+    # refers to itself, so that it goes when it is looked for only.
+    store.table = others
+    gc.collect()
+    try:
+        whole = np.full((store.n_cells, others.n_vars + len(columns)), np.nan, np.float32)
+        values = whole[:, others.n_vars :]
+        why = np.full(values.shape, int(Reason.NO_STAIN), np.uint8)
+        _fill(store, contexts, {column.name: at for at, column in enumerate(columns)}, values, why, config,
+              progress, should_stop)  # fmt: skip
+        size = store.pixel_size_um
+        if config.with_neighbours:
+            values[:, own_count:], why[:, own_count:] = _neighbours(store, config)
+        record = record_of(config, size, why)
+        store.write_table(with_columns(others, whole, describe(columns, size), record))
+    finally:
+        vars(store).pop("table", None)
+    return store
+
+
+def _fill(
+    store: CellStore, contexts: Mapping[str, Context], place: Mapping[str, int], values: NDArray[np.float32],
+    why: Why, config: MeasureConfig, progress: Progress, should_stop: ShouldStop,
+) -> None:  # fmt: skip
+    """Measure batch by batch into ``values`` and ``why``; ``place`` says which column is where."""
     tasks = [task for name, context in contexts.items() for task in _tasks(store, name, context)]
     results = map_tasks(
         _measure_rows, tasks, scheduler=config.scheduler, workers=config.workers, should_stop=should_stop
@@ -85,12 +118,6 @@ def measure(
         why[task.cells[:, None], own] = measured.why
         done += len(task.cells)
         progress(Step("Measuring", done, store.n_cells, task.panel))
-    size = store.pixel_size_um
-    if config.with_neighbours:
-        values[:, own_count:], why[:, own_count:] = _neighbours(store, config)
-    record = record_of(config, size, why)
-    store.write_table(with_columns(store.table, values, describe(columns, size), record))
-    return store
 
 
 @dataclass(frozen=True)

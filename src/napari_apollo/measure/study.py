@@ -19,6 +19,7 @@ from napari_apollo.measure import neighbours
 from napari_apollo.measure.config import MeasureConfig
 from napari_apollo.measure.engine import union_of
 from napari_apollo.measure.field import MeasuredField, measure_cells_of_field, square_pixel
+from napari_apollo.measure.foci import require_foci_stains
 from napari_apollo.measure.reasons import Reason
 from napari_apollo.measure.table import describe, record_of, with_columns
 from napari_apollo.panels import UNUSED, Panel
@@ -71,6 +72,8 @@ def measure_study(
     ------
     StudyError
         When fields have no labels, or of some fields alone the pixel size is known.
+    UnknownStain
+        When ``config.foci_stains`` names a stain that no field has.
     FileError
         When the table cannot be written as what ``output`` is called.
     Cancelled
@@ -83,6 +86,8 @@ def measure_study(
     if output is not None and output.suffix.lower() not in (".csv", ".h5ad"):
         raise FileError(output, "is no name for a table.", "Use .csv or .h5ad.")
     sizes = _check(study)
+    stains = (stain for field in study for stain in field.panel.stains)
+    require_foci_stains(config, stains, str(study.path or "the study"))
     measured = list(_measured(study, config, progress, should_stop))
     columns = union_of([field.columns for field in measured])
     if config.with_neighbours:
@@ -201,10 +206,13 @@ def _measure_one(
     assert field.labels is not None
     nuclei = _Nuclei(open_labels(field.labels, image.shape))
     distance = _ring(nuclei, config) if config.expand_px is None else config.expand_px
-    return measure_cells_of_field(
-        _Pixels(image), nuclei, _Expanded(nuclei, distance), image.stains, image.pixel_size_um, config,
-        field.panel.anchor, progress, should_stop,
-    )  # fmt: skip
+    try:
+        return measure_cells_of_field(
+            _Pixels(image), nuclei, _Expanded(nuclei, distance), image.stains, image.pixel_size_um, config,
+            field.panel.anchor, progress, should_stop,
+        )  # fmt: skip
+    except DataError as error:
+        raise DataError(f"{field.labels}: {error}") from error
 
 
 def _obs(field: StudyField, found: MeasuredField) -> pd.DataFrame:

@@ -64,60 +64,83 @@ def record_of(config: MeasureConfig, pixel_size_um: float | None, why: NDArray[n
     }
 
 
-def with_columns(
-    table: anndata.AnnData,
-    values: NDArray[np.floating],
-    var: pd.DataFrame,
-    uns: Mapping[str, Any],
-) -> anndata.AnnData:
-    """Table whose measured columns are exactly the given ones; everything else is kept.
+def without_measured(table: anndata.AnnData) -> anndata.AnnData:
+    """Table without the columns that were measured here; everything else is kept, in the same memory.
 
     Parameters
     ----------
     table
         The table as it is; it is not changed.
-    values
-        (cell, column), in the order of the table's rows.
-    var
-        Description of the columns, indexed by their names.
-    uns
-        What ``uns["measure"]`` is to hold.
-
-    Raises
-    ------
-    DataError
-        When a column of somebody else bears the name of a feature.
     """
     import anndata
 
-    others = np.flatnonzero(~_is_own(table))
-    clash = table.var_names[others].intersection(var.index)
-    if len(clash):
-        raise DataError(
-            f"The table already has columns named {', '.join(clash[:5])} that were not measured here; "
-            "rename them, or leave out the families that make them."
-        )
-    kept = table[:, others]
-    old = np.zeros((table.n_obs, 0), np.float32) if kept.X is None else _dense(kept.X).astype(np.float32)
-    new_var = pd.concat([kept.var, var.assign(**{_MADE_BY: _MEASURE})])
+    kept = table[:, ~_is_own(table)]
+    return anndata.AnnData(
+        X=np.zeros((table.n_obs, 0), np.float32) if kept.X is None else _dense(kept.X).astype(np.float32),
+        obs=table.obs,
+        var=kept.var.copy(),
+        uns=dict(table.uns),
+        obsm=dict(table.obsm),
+        obsp=dict(table.obsp),
+        layers={name: _dense(layer) for name, layer in kept.layers.items()},
+    )
+
+
+def with_columns(
+    others: anndata.AnnData, values: NDArray[np.float32], var: pd.DataFrame, uns: Mapping[str, Any]
+) -> anndata.AnnData:
+    """Table with measured columns after its own.
+
+    Parameters
+    ----------
+    others
+        The table without measured columns; it is not changed.
+    values
+        (cell, column of ``others`` and then of ``var``), in the order of the table's rows. The first are
+        filled in here, so that the measured ones, which are many, need not be held twice.
+    var
+        Description of the measured columns, indexed by their names.
+    uns
+        What ``uns["measure"]`` is to hold.
+    """
+    import anndata
+
+    if others.n_vars:
+        values[:, : others.n_vars] = others.X
+    new_var = pd.concat([others.var, var.assign(**{_MADE_BY: _MEASURE})])
     for name in new_var.columns:
         if name == "turns":
             new_var[name] = new_var[name].eq(True)
         elif new_var[name].dtype == object:
             new_var[name] = new_var[name].fillna("").astype(str)
-    values = values.astype(np.float32, copy=False)
     return anndata.AnnData(
-        X=np.concatenate([old, values], axis=1) if len(others) else values,
-        obs=table.obs,
+        X=values,
+        obs=others.obs,
         var=new_var,
-        uns={**table.uns, _MEASURE: {**uns, _COLUMNS: var.index.to_numpy(object)}},
-        obsm=dict(table.obsm),
-        obsp=dict(table.obsp),
+        uns={**others.uns, _MEASURE: {**uns, _COLUMNS: var.index.to_numpy(object)}},
+        obsm=dict(others.obsm),
+        obsp=dict(others.obsp),
         layers={
-            name: np.concatenate([_dense(layer), np.full_like(values, np.nan)], axis=1)
-            for name, layer in kept.layers.items()
+            name: np.concatenate([layer, np.full((others.n_obs, len(var)), np.nan, np.float32)], axis=1)
+            for name, layer in others.layers.items()
         },
     )
+
+
+def refuse_clash(others: anndata.AnnData, names: Sequence[str]) -> None:
+    """Refuse to measure what somebody else's column is called.
+
+    Raises
+    ------
+    DataError
+        When a column of ``others`` bears one of the names.
+    """
+    clash = others.var_names.intersection(pd.Index(names))
+    if len(clash):
+        raise DataError(
+            f"The table already has columns named {', '.join(clash[:5])} that were not measured here; "
+            "rename them, or leave out the families that make them."
+        )
 
 
 def _is_own(table: anndata.AnnData) -> NDArray[np.bool_]:
