@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -21,11 +21,11 @@ from napari_apollo.interpret.phenotypes import classify, joined
 from napari_apollo.interpret.published import published_procedure
 from napari_apollo.interpret.shares import feature_shares
 from napari_apollo.interpret.source import Source, donors_in_words
-from napari_apollo.interpret.walks import Walk, walk_along
+from napari_apollo.interpret.walks import walks_along
 from napari_apollo.measure.reduction import reduce_features
 from napari_apollo.predict.inference import Inference
 from napari_apollo.probes.statistics import LEAST_DONORS
-from napari_apollo.progress import Progress, ShouldStop, Step, stop_if_asked
+from napari_apollo.progress import Progress, ShouldStop, stop_if_asked
 
 Result = TypeVar("Result")
 
@@ -125,84 +125,72 @@ class Interpreting:
         return groups
 
     def _step(
-        self, name: str, settings: tuple[str, ...], make: Callable[[], Result], **inputs: Any
+        self,
+        name: str,
+        function: Callable[..., Result],
+        *about: Any,
+        settings: Sequence[str | tuple[str, str]],
+        content: Mapping[str, Any] | None = None,
+        **fixed: Any,
     ) -> Result:
-        """Do a step, or take it as it was kept for these cells and settings."""
-        wanted = {
-            "cells": self._content,
-            "settings": [(s, getattr(self.config, s)) for s in settings],
-            **inputs,
-        }
-        return self.kept.take(name, wanted, make)
+        """Do a step, or take it as it was kept.
+
+        Parameters
+        ----------
+        name
+            Of the step.
+        function
+            Does it; takes the cells, ``about``, settings, ``fixed``, progress and should_stop.
+        about, fixed
+            What else it takes, and follows from the cells and from ``content``.
+        settings
+            Settings that it takes, as pairs of its own name and the setting's where these differ.
+        content
+            What it depends on besides the cells and the settings.
+        """
+        pairs = [(each, each) if isinstance(each, str) else each for each in settings]
+        values = {own: getattr(self.config, setting) for own, setting in pairs}
+
+        def make() -> Result:
+            return function(
+                self.cells, *about, **values, **fixed, progress=self.progress, should_stop=self.should_stop
+            )
+
+        return self.kept.take(name, {"cells": self._content, "settings": values, **(content or {})}, make)
 
     def _directions(self) -> None:
-        config = self.config
         self.found.directions = self._step(
             "directions",
-            ("directions", "permutations", "fdr", "least_effect", "seed"),
-            lambda: find_directions(
-                self.cells,
-                count=config.directions,
-                permutations=config.permutations,
-                fdr=config.fdr,
-                least_effect=config.least_effect,
-                groups=self.groups,
-                seed=config.seed,
-                progress=self.progress,
-                should_stop=self.should_stop,
-            ),
+            find_directions,
+            settings=[("count", "directions"), "permutations", "fdr", "least_effect", "seed"],
+            groups=self.groups,
         )
 
     def _shares(self) -> None:
-        config = self.config
-        self.found.shares = self._step(
-            "shares",
-            ("probe", "folds", "most_cells", "seed"),
-            lambda: feature_shares(
-                self.cells,
-                probe=config.probe,
-                folds=config.folds,
-                most_cells=config.most_cells,
-                seed=config.seed,
-                progress=self.progress,
-                should_stop=self.should_stop,
-            ),
-        )
+        settings = ["probe", "folds", "most_cells", "seed"]
+        self.found.shares = self._step("shares", feature_shares, settings=settings)
 
     def _published(self) -> None:
-        config = self.config
-        found = self._step(
-            "published",
-            ("hold_outs", "seed"),
-            lambda: published_procedure(
-                self.cells,
-                hold_outs=config.hold_outs,
-                seed=config.seed,
-                progress=self.progress,
-                should_stop=self.should_stop,
-            ),
-        )
+        found = self._step("published", published_procedure, settings=["hold_outs", "seed"])
         self.found.published = found
         self.found.notes += found.notes
 
     def _walks(self) -> None:
-        if self.found.directions is not None:
-            settings = ("directions", "permutations", "fdr", "least_effect", "seed", "walks")
-            self.found.walks = self._step("walks", settings, self._all_walks, model=self.source.content())
-
-    def _all_walks(self) -> list[Walk]:
-        assert self.found.directions is not None, "asked by the caller"
-        walks = []
-        for block, axes in self.found.directions.axes.items():
-            self.progress(Step("Images along directions", detail=block))
-            for axis in range(min(self.config.walks, len(axes.spread))):
-                stop_if_asked(self.should_stop)
-                walks.append(
-                    walk_along(
-                        self.cells, axes, block, axis, store=self.source.store, model=self.source.model
-                    )
-                )
-        return walks
+        if self.found.directions is None:
+            return
+        axes = self.found.directions.axes
+        self.found.walks = self._step(
+            "walks",
+            walks_along,
+            axes,
+            settings=[("count", "walks")],
+            content={
+                "axes": {name: own.directions for name, own in axes.items()},
+                "of": self.source.content(),
+            },
+            store=self.source.store,
+            model=self.source.model,
+        )
 
     def _labels(self) -> np.ndarray:
         """(cell,) what is classified.
@@ -222,91 +210,58 @@ class Interpreting:
         return values.fillna("").astype(str).to_numpy(object)
 
     def _phenotypes(self) -> None:
-        config, label = self.config, self._labels()
+        label = self._labels()
         self.found.phenotypes = self._step(
             "phenotypes",
-            ("ablation", "folds", "permutations", "seed"),
-            lambda: classify(
-                self.cells,
-                label=label,
-                groups=self.groups,
-                ablation=config.ablation,
-                folds=config.folds,
-                permutations=config.permutations,
-                seed=config.seed,
-                progress=self.progress,
-                should_stop=self.should_stop,
-            ),
+            classify,
+            settings=["ablation", "folds", "permutations", "seed"],
+            content={"label": label},
             label=label,
+            groups=self.groups,
         )
         self.found.notes += self.found.phenotypes.notes
 
     def _image_phenotypes(self) -> None:
         from napari_apollo.interpret.imagephenotypes import classify_images
 
-        config, label, inference = self.config, self._labels(), self._inference()
-        if config.images == "none":
-            return
-        architecture = config.images
+        label, inference = self._labels(), self._inference()
         table, confusion = self._step(
             "images",
-            ("images", "image_permutations", "most_cells", "folds", "seed"),
-            lambda: classify_images(
-                self.cells,
-                self.source.store,
-                inference,
-                label=label,
-                architecture=architecture,
-                most_cells=config.most_cells,
-                folds=config.folds,
-                permutations=config.image_permutations,
-                device=str(inference.model.device),
-                seed=config.seed,
-                progress=self.progress,
-                should_stop=self.should_stop,
-            ),
+            classify_images,
+            self.source.store,
+            inference,
+            settings=[
+                ("architecture", "images"),
+                ("permutations", "image_permutations"),
+                "most_cells",
+                "folds",
+                "seed",
+            ],
+            content={"label": label, "of": self.source.content()},
             label=label,
-            model=self.source.content(),
+            device=str(inference.model.device),
         )
         self.found.phenotypes = joined(self.found.phenotypes, table, confusion)
 
     def _image_features(self) -> None:
         from napari_apollo.interpret.imagefeatures import regress_features
 
-        config, inference = self.config, self._inference()
+        inference = self._inference()
+        architecture = "resnet18" if self.config.images == "resnet18" else "small"
         self.found.image_features = self._step(
             "image_features",
-            ("images", "most_cells", "folds", "seed"),
-            lambda: regress_features(
-                self.cells,
-                self.source.store,
-                inference,
-                architecture="resnet18" if config.images == "resnet18" else "small",
-                most_cells=config.most_cells,
-                folds=config.folds,
-                device=str(inference.model.device),
-                seed=config.seed,
-                progress=self.progress,
-                should_stop=self.should_stop,
-            ),
-            model=self.source.content(),
+            regress_features,
+            self.source.store,
+            inference,
+            settings=["most_cells", "folds", "seed"],
+            content={"architecture": architecture, "of": self.source.content()},
+            architecture=architecture,
+            device=str(inference.model.device),
         )
 
     def _compartments(self) -> None:
-        config = self.config
-        self.found.compartments = self._step(
-            "compartments",
-            ("folds", "permutations", "most_cells", "seed"),
-            lambda: compartments(
-                self.cells,
-                folds=config.folds,
-                permutations=config.permutations,
-                most_cells=config.most_cells,
-                seed=config.seed,
-                progress=self.progress,
-                should_stop=self.should_stop,
-            ),
-        )
+        settings = ["folds", "permutations", "most_cells", "seed"]
+        self.found.compartments = self._step("compartments", compartments, settings=settings)
 
     def _inference(self) -> Inference:
         """The model at work.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING
@@ -10,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_apollo.interpret.axes import PrincipalAxes
-from napari_apollo.interpret.cells import LatentCells, kind_of_block
+from napari_apollo.interpret.cells import LatentCells, block_in_words, kind_of_block
 from napari_apollo.predict.table import CHROMATIN_SPECIFIC, PROTEIN_SPECIFIC, SHARED
+from napari_apollo.progress import Progress, ShouldStop, Step, never, silent, stop_if_asked
 
 if TYPE_CHECKING:
     from napari_apollo.cells.store import CellStore
@@ -79,6 +81,36 @@ def walk_along(
     real = {} if store is None else _real(cells, axes, block, axis, store, steps)
     decoded = {} if model is None else _decoded(cells, axes, block, axis, model, steps)
     return Walk(block, axis + 1, steps, real, decoded)
+
+
+def walks_along(
+    cells: LatentCells,
+    axes: Mapping[str, PrincipalAxes],
+    *,
+    count: int,
+    store: CellStore | None = None,
+    model: Apollo | None = None,
+    progress: Progress = silent,
+    should_stop: ShouldStop = never,
+) -> list[Walk]:
+    """Images along the first directions of every block.
+
+    Parameters
+    ----------
+    cells, store, model
+        As for ``walk_along``.
+    axes
+        Block to its principal axes.
+    count
+        Directions of each.
+    """
+    walks = []
+    for number, (block, own) in enumerate(axes.items()):
+        progress(Step("Images along directions", number, len(axes), block_in_words(block)))
+        for axis in range(min(count, len(own.spread))):
+            stop_if_asked(should_stop)
+            walks.append(walk_along(cells, own, block, axis, store=store, model=model))
+    return walks
 
 
 def central_cells(
