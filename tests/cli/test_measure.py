@@ -100,10 +100,11 @@ def odd(folder: Path) -> Path:
         (("--labels", "small.tif"), "small.tif: is 40 x 80 pixels, its image 50 x 80"),
         (("--labels", "floats.tif"), "floats.tif: holds floats"),
         (("--labels", "negative.tif"), "negative.tif: holds the negative label -1"),
-        (("--labels", "stack.tif"), "stack.tif: is no label image of one plane"),
+        (("--labels", "stack.tif"), "stack.tif: has 4 x 50 x 80 planes and pixels, its image 1 x 50 x 80"),
         (("--labels", "labels.tif", "--channels", "DAPI"), "a.tif: has 2 channels"),
         (("--labels", "labels.tif", "--foci-stains", "CD9"), "'CD9' is not in the study; it holds CD3, DAPI"),
         (("--labels", "labels.tif", "--pixel-size-um", "nan"), "pixel_size_um = nan"),
+        (("--labels", "labels.tif", "--z-step-um", "1"), "--z-step-um cannot go with"),
         (("--labels", "labels.tif", "--largest-cell-px", "20"), "labels.tif: 2 labels reach further"),
     ],
 )
@@ -134,6 +135,23 @@ def test_a_stack_with_flat_labels_is_measured_on_its_maximum(odd: Path) -> None:
     labels, light = tifffile.imread(odd / "labels.tif"), tifffile.imread(odd / "z.ome.tif")
     wanted = [light[:, 0].max(axis=0)[labels == label].mean() for label in table["label"]]
     np.testing.assert_allclose(table["nucleus_mean_DAPI"], wanted, rtol=1e-6)
+
+
+def test_a_stack_with_labels_in_planes_is_measured_in_three_dimensions(odd: Path) -> None:
+    size = ("--pixel-size-um", "0.5", "--z-step-um", "2")
+    outcome = call("z.ome.tif", "--labels", "stack.tif", *size, *FEW, cwd=odd)
+    assert outcome.exit_code == 0, outcome.stderr
+    table = pd.read_csv(odd / "z.features.csv").set_index("label")
+    labels, light = tifffile.imread(odd / "stack.tif"), tifffile.imread(odd / "z.ome.tif")
+    for label in (1, 2, 3):
+        inside = labels == label
+        assert table.at[label, "nucleus_volume"] == pytest.approx(inside.sum() * 0.5)
+        assert table.at[label, "nucleus_mean_3d_CD3"] == pytest.approx(light[:, 1][inside].mean(), rel=1e-6)
+        place = table.loc[label, ["z", "y", "x"]].to_numpy(float)
+        np.testing.assert_allclose(place, np.argwhere(inside).mean(axis=0))
+    lacking = call("z.ome.tif", "--labels", "stack.tif", "--pixel-size-um", "0.5", cwd=odd)
+    assert lacking.exit_code == 2
+    assert "give the z_step_um" in " ".join(lacking.stderr.split())
 
 
 @pytest.mark.parametrize(

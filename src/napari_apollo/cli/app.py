@@ -143,7 +143,13 @@ def measure_command(
         ),
     ],
     config: MeasureConfig,
-    labels: Annotated[Path | None, typer.Option("--labels", help="Label image of an image's nuclei.")] = None,
+    labels: Annotated[
+        Path | None,
+        typer.Option(
+            "--labels",
+            help="Label image of an image's nuclei; one with planes measures a stack in three dimensions.",
+        ),
+    ] = None,
     channels: Annotated[
         str | None,
         typer.Option(
@@ -156,6 +162,10 @@ def measure_command(
         float | None,
         typer.Option("--pixel-size-um", help="Pixel size of an image; what the image says where not given."),
     ] = None,
+    z_step_um: Annotated[
+        float | None,
+        typer.Option("--z-step-um", min=1e-6, help="Distance of a stack's planes, in micrometres."),
+    ] = None,
     output: Annotated[
         Path | None,
         typer.Option(
@@ -166,7 +176,7 @@ def measure_command(
 ) -> None:
     """Measure every cell of a store, a study or an image: size, shape, intensities and more."""
     with session(as_json=as_json) as run:
-        source = Measurable(path, labels, channels, pixel_size_um, output)
+        source = Measurable(path, labels, channels, pixel_size_um, z_step_um, output)
         run.finish(*source.measure(config, progress=run.progress, should_stop=run.should_stop))
 
 
@@ -278,7 +288,7 @@ def simulate_command(config: TrialConfig, as_json: AsJson = False) -> None:
 
 @app.command("info")
 def info_command(
-    path: Annotated[Path, typer.Argument(help="Image, manifest, store, run, or model.", show_default=False)],
+    path: Annotated[Path, typer.Argument(help="Image, manifest, tables, store, run, or model.", show_default=False)],
     as_json: AsJson = False,
 ) -> None:
     """Say what a file or folder holds."""

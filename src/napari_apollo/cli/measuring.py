@@ -23,6 +23,8 @@ class Measurable:
         The store, manifest or image.
     labels, channels, pixel_size_um
         Of an image alone.
+    z_step_um
+        Of a stack alone: an image whose labels have planes.
     output
         Table to write; of a manifest or image.
     """
@@ -31,6 +33,7 @@ class Measurable:
     labels: Path | None
     channels: str | None
     pixel_size_um: float | None
+    z_step_um: float | None
     output: Path | None
 
     def measure(self, config: MeasureConfig, *, progress: Progress, should_stop: ShouldStop) -> Description:
@@ -46,7 +49,7 @@ class Measurable:
         # What is called a store and is none is told as a store's error.
         kind = "store" if self.path.name.endswith(".cells.zarr") else kind_of(self.path)
         if kind == "store":
-            self._refuse("a cell store", "labels", "channels", "pixel_size_um", "output")
+            self._refuse("a cell store", "labels", "channels", "pixel_size_um", "z_step_um", "output")
             return self._measure_store(config, progress, should_stop)
         if kind not in ("manifest", "image"):
             raise FileError(self.path, f"is a {kind}.", "Give a cell store, a manifest, or an image.")
@@ -71,12 +74,13 @@ class Measurable:
         self, kind: str, config: MeasureConfig, progress: Progress, should_stop: ShouldStop
     ) -> Description:
         from napari_apollo.measure import measure_study
+        from napari_apollo.measure.stackfile import holds_stack, measure_stack_file
         from napari_apollo.measure.study import study_of_image
         from napari_apollo.study import Study
         from napari_apollo.study.fields import split_channels, stem
 
         if kind == "manifest":
-            self._refuse("a manifest", "labels", "channels", "pixel_size_um")
+            self._refuse("a manifest", "labels", "channels", "pixel_size_um", "z_step_um")
             study = Study.from_csv(self.path)
         else:
             if self.labels is None:
@@ -85,7 +89,14 @@ class Measurable:
             study = study_of_image(self.path, self.labels, channels, self.pixel_size_um)
         name = self.path.stem if kind == "manifest" else stem(self.path)
         output = self.output or Path(f"{name}.features.csv")
-        table = measure_study(study, config, output=output, progress=progress, should_stop=should_stop)
+        if kind == "image" and self.labels is not None and holds_stack(self.labels):
+            table = measure_stack_file(
+                study.fields[0], self.z_step_um, config, output=output, progress=progress,
+                should_stop=should_stop,
+            )  # fmt: skip
+        else:
+            self._refuse("no stack with labels in planes", "z_step_um")
+            table = measure_study(study, config, output=output, progress=progress, should_stop=should_stop)
         missing = _missing(table.uns)
         facts = {"table": str(output), "cells": table.n_obs, "features": table.n_vars, "missing": missing}
         words = f"{output}: {table.n_obs} cells, {table.n_vars} features"

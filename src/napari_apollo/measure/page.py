@@ -27,9 +27,11 @@ _HEAD = """# Features
 Made from the code by `python -m napari_apollo.measure.page docs/features.md`; do not edit.
 
 `napari-apollo measure STORE` fills the table of a cell store; `napari-apollo measure IMAGE --labels LABELS` and `napari-apollo
-measure STUDY.csv` write a table of the labelled nuclei of an image or of all fields of a study. From Python: `measure`,
+measure STUDY.csv` write a table of the labelled nuclei of an image or of all fields of a study. Labels with planes measure a stack in
+three dimensions (`--z-step-um`); with flat labels a stack is measured on its maximum. From Python: `measure`,
 `measure_study`, `measure_field` (arrays) and `measure_stack` (three dimensions). Where a field is measured, the cell is the
-nucleus expanded by `expand_px`. The code is compiled on first use, which takes a minute or two, is said, and is kept on disk.
+nucleus expanded by `expand_px`. The code is compiled on first use, which takes a minute or two, is said, and is kept on disk: beside
+the package, else in the user's cache, or where `NUMBA_CACHE_DIR` says.
 `python benchmarks/measure.py` prints how fast it is then. `table.uns["measure"]` holds `measure_version`, the settings and the pixel
 size; measuring again replaces the columns that are listed here and no others.
 

@@ -101,7 +101,7 @@ def measure_study(
         own = [place[column.name] for column in found.columns]
         rows = np.arange(first, first + len(found.ids))[:, None]
         values[rows, own], why[rows, own] = found.values, found.why
-        obs.append(_obs(field, found))
+        obs.append(obs_of(field, found.ids, found.centres))
         first += len(found.ids)
     frame = pd.concat(obs, ignore_index=True)
     frame.index = pd.Index(frame["cell_id"].to_numpy(object))
@@ -215,12 +215,22 @@ def _measure_one(
         raise DataError(f"{field.labels}: {error}") from error
 
 
-def _obs(field: StudyField, found: MeasuredField) -> pd.DataFrame:
-    labels = found.ids
+def obs_of(field: StudyField, labels: NDArray[np.int64], centres: NDArray[np.float64]) -> pd.DataFrame:
+    """Columns about the cells of a field.
+
+    Parameters
+    ----------
+    field
+        The field.
+    labels
+        (n,) labels of the cells.
+    centres
+        (n, 2) centroids of the nuclei (y, x), pixels.
+    """
     facts = (field.field, str(field.image), field.panel.name, field.donor, field.condition)
     frame = pd.DataFrame(dict(zip(_OBS, facts, strict=True)), index=range(len(labels)))
     frame.insert(0, "cell_id", [f"{field.field}:{label}" for label in labels])
-    return frame.assign(label=labels, y=found.centres[:, 0], x=found.centres[:, 1])
+    return frame.assign(label=labels, y=centres[:, 0], x=centres[:, 1])
 
 
 Area = tuple[slice, slice]
