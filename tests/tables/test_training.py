@@ -206,6 +206,8 @@ def test_the_command_recognises_tables(make_tables: Make, tmp_path: Path) -> Non
     assert Run(output).tables == tuple(map(Path, paths))
     with pytest.raises(RunError, match="no cell store"):
         _ = Run(output).store
+    told = CliRunner().invoke(app, ["info", paths[0], "--json"])
+    assert json.loads(told.stdout)["tables"]["rna"]["suits"] == "nb"
     scored = CliRunner().invoke(
         app,
         [

@@ -288,7 +288,9 @@ def simulate_command(config: TrialConfig, as_json: AsJson = False) -> None:
 
 @app.command("info")
 def info_command(
-    path: Annotated[Path, typer.Argument(help="Image, manifest, tables, store, run, or model.", show_default=False)],
+    path: Annotated[
+        Path, typer.Argument(help="Image, manifest, tables, store, run, or model.", show_default=False)
+    ],
     as_json: AsJson = False,
 ) -> None:
     """Say what a file or folder holds."""

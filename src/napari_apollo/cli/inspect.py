@@ -8,8 +8,9 @@ from typing import Any
 
 from napari_apollo.errors import FileError
 from napari_apollo.progress import Progress, ShouldStop, never, silent
+from napari_apollo.tables.reading import are_tables
 
-KINDS = "a manifest (.csv), an image, a cell store, predictions, a run folder, or a model folder"
+KINDS = "a manifest (.csv), an image, tables (.h5ad, .h5mu), a cell store, predictions, a run or model folder"
 
 _IN_LINES = ("verdict", "gap")
 """Facts that are told in lines of their own."""
@@ -18,7 +19,7 @@ Description = tuple[dict[str, Any], str]
 
 
 def kind_of(path: Path) -> str:
-    """What a path holds: ``manifest``, ``store``, ``predictions``, ``run``, ``model`` or ``image``.
+    """What a path holds: ``manifest``, ``tables``, ``store``, ``predictions``, ``run``, ``model``, ``image``.
 
     Raises
     ------
@@ -28,6 +29,8 @@ def kind_of(path: Path) -> str:
     if not path.exists():
         raise FileError(path, "does not exist.", f"Give {KINDS}.")
     if path.is_file():
+        if are_tables(path):
+            return "tables"
         return "manifest" if path.suffix.lower() == ".csv" else "image"
     if (path / "status.json").is_file():
         return "run"
@@ -129,6 +132,23 @@ def _image(path: Path) -> dict[str, Any]:
     }
 
 
+def _tables(path: Path) -> dict[str, Any]:
+    from napari_apollo.tables import open_tables
+    from napari_apollo.tables.checking import guess_loss
+
+    found = {}
+    for name, table in open_tables(path).items():
+        stored = table.stored()
+        found[name] = {
+            "cells": table.shape[0],
+            "features": table.shape[1],
+            "not_zero": round(float((stored != 0).sum()) / max(1, table.shape[0] * table.shape[1]), 4),
+            "suits": guess_loss(table),
+            "columns": list(map(str, table.obs.columns)),
+        }
+    return {"tables": found}
+
+
 def _store(path: Path) -> dict[str, Any]:
     from napari_apollo.cells import CellStore
     from napari_apollo.cells.quality import count_reasons
@@ -183,6 +203,7 @@ def _model(path: Path) -> dict[str, Any]:
         "objective": card.objective,
         "panels": {panel.name: list(panel.stains) for panel in card.panels},
         "vocabulary": list(card.vocabulary),
+        "tables": {name: f"{len(table.features)} features" for name, table in card.tables.items()},
         "crop_size": card.crop_size,
         "pixel_size_um": card.pixel_size_um,
         "held_out": card.held_out.model_dump(),
@@ -196,6 +217,7 @@ def _model(path: Path) -> dict[str, Any]:
 
 _DESCRIBERS = {
     "manifest": _study,
+    "tables": _tables,
     "image": _image,
     "store": _store,
     "predictions": _predictions,
