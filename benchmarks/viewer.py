@@ -5,8 +5,8 @@
 A synthetic field (a labels image of as many cells, a cell store with latents and measurements) is made first.
 Then, in a real window: the tools are opened, the cells painted by a feature, selected from the scatter, and
 the gallery scrolled. Wall and processor seconds of this process, until the window was drawn, beside the bar
-that was set for a machine with nothing else to do. What is done again and again is given by its median and its
-slowest. Python's garbage, 0.2 to 0.3 s of collecting with napari's million objects, is collected in between.
+that was set for a machine with nothing else to do. What is done again is given by its median and its slowest.
+Python's garbage, 0.2 to 0.3 s of collecting with napari's million objects, is collected in between.
 """
 
 from __future__ import annotations

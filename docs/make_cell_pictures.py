@@ -1,4 +1,4 @@
-"""Pictures of the tools Explore, Annotate and Measure, from the results of the demonstration.
+"""Pictures of the tools Overlay, Explore, Annotate and Measure, from the results of the demonstration.
 
     napari-apollo demo --output demo
     python docs/make_cell_pictures.py demo --output docs/images/tools
@@ -24,6 +24,10 @@ if TYPE_CHECKING:
 
 def main(
     demo: Annotated[Path, typer.Argument(help="What the demonstration wrote.")],
+    run: Annotated[
+        Path | None,
+        typer.Option(help="Run of the objective agreement that predicts, to show its uncertainty."),
+    ] = None,
     output: Annotated[Path, typer.Option(help="Folder that gets the pictures.")] = Path("docs/images/tools"),
     themes: Annotated[str, typer.Option(help="Themes, separated by commas.")] = "dark,light",
     scale: Annotated[float, typer.Option(help="Scaling of the screen, such as 1.25.")] = 1.0,
@@ -36,7 +40,10 @@ def main(
     hands = Hands(output, themes.split(","), scale=scale)
     with tempfile.TemporaryDirectory() as folder:
         sample = shutil.copytree(demo / "lymph_node", Path(folder) / "lymph_node")
-        Story(hands, sample).tell()
+        Story(hands, sample).tell(None if run is None else run.absolute())
+
+
+SHOWN = ("DAPI", "CD4")
 
 
 class Story:
@@ -48,18 +55,49 @@ class Story:
         from napari_apollo.viewer import show_results
 
         self.hands, self.session = hands, hands.session
+        self.session.folder = sample
         predictions = sample / "lymph_node.predictions.zarr"
         show_results(hands.viewer, sample / "two_panels" / "study.csv", predictions)
         self.session.store = CellStore.open(sample / "lymph_node.cells.zarr")
         self.session.predictions = PredictionStore.open(predictions)
 
-    def tell(self) -> None:
+    def tell(self, run: Path | None) -> None:
         """Every step."""
+        self.overlay(run)
         self.explore()
         self.annotate()
         self.measure()
         self.session.jobs.wait(60)
         self.hands.viewer.close()
+
+    def overlay(self, run: Path | None) -> None:
+        """Predict with a run, else with that of the demonstration; show what can be believed, compare."""
+        from qtpy.QtCore import Qt
+
+        tool = self.hands.dock("Overlay")
+        tool.refresh_runs()
+        if run is not None:
+            tool.run_box.addItem(run.name, str(run))
+            tool.run_box.setCurrentIndex(tool.run_box.count() - 1)
+            tool.form.set(uncertainty=8)
+        self.hands.click(tool, "Predict")
+        self.hands.wait(600)
+        for role in ("reconstructed", *(("uncertainty",) if run is not None else ())):
+            tool.roles[role].setChecked(True)
+        self.hands.fold(tool, "Stains")
+        for number in range(tool.stains.count()):
+            item = tool.stains.item(number)
+            shown = item.text() in SHOWN
+            item.setCheckState(Qt.CheckState.Checked if shown else Qt.CheckState.Unchecked)
+        self.hands.click(tool, "Show layers")
+        self.hands.wait(600)
+        self.hands.fold(tool, "Stains")
+        self.hands.picture("overlay")
+        tool.stain.setCurrentText(SHOWN[-1])
+        self.hands.click(tool, "Side by side")
+        self.hands.picture("side_by_side")
+        self.hands.click(tool, "Side by side")
+        self.hands.close(tool)
 
     def explore(self) -> None:
         """A lasso in the scatter, then one cell, then a direction."""
@@ -99,6 +137,8 @@ class Story:
         tool.results.header.setChecked(True)
         self.hands.settle()
         self.hands.scroll(tool, 1.0)
+        tool.reveal(tool.meaning.listed)
+        self.hands.settle()
         self.hands.picture("explore_meaning")
         self.hands.close(tool)
 

@@ -1,4 +1,4 @@
-"""Pictures of the tools: the lymph node taken through the chain by clicks and keys in the real window.
+"""Pictures of the tools up to the training: the lymph node taken along by clicks and keys in the real window.
 
     python docs/make_widget_pictures.py --output docs/images/tools
 
@@ -16,8 +16,6 @@ import typer
 
 if TYPE_CHECKING:
     from hands import Hands
-
-SHOWN = ("DAPI", "CD4")
 
 
 def main(
@@ -52,7 +50,6 @@ class Story:
         self.study()
         self.segment()
         self.train()
-        self.overlay()
         self.viewer.close()
 
     def study(self) -> None:
@@ -117,25 +114,6 @@ class Story:
         self.hands.until(lambda: self.session.run.status().over, 2400)
         tool.look()
         self.hands.close(tool)
-
-    def overlay(self) -> None:
-        """Predict and compare."""
-        from qtpy.QtCore import Qt
-
-        tool = self.hands.dock("Overlay")
-        self.hands.click(tool, "Predict")
-        self.hands.wait(600)
-        tool.roles["reconstructed"].setChecked(True)
-        self.hands.fold(tool, "Stains")
-        for number in range(tool.stains.count()):
-            item = tool.stains.item(number)
-            item.setCheckState(Qt.CheckState(2 if item.text() in SHOWN else 0))
-        self.hands.click(tool, "Show layers")
-        self.hands.wait(600)
-        self.hands.picture("overlay")
-        tool.stain.setCurrentText(SHOWN[-1])
-        self.hands.click(tool, "Side by side")
-        self.hands.picture("side_by_side")
 
 
 if __name__ == "__main__":

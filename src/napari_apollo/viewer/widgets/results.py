@@ -44,14 +44,12 @@ class ResultsFold(Fold):
 
     def refresh(self) -> None:
         """Look for reports in the place where results go."""
-        place = self._session.place
-        self.reports = find_reports(place)
-        names = [
-            str(report.path.relative_to(place)) if place is not None else report.path.name
-            for report in self.reports
-        ]
-        titles = [report.title for report in self.reports]
-        fill_table(self.listed, pd.DataFrame({"Report": titles, "File": names}), 5)
+        self.reports = find_reports(self._session.place)
+        names = [report.title for report in self.reports]
+        folders = [report.path.parent.name for report in self.reports]
+        fill_table(self.listed, pd.DataFrame({"Report": names, "In": folders}), 5)
+        for line, report in enumerate(self.reports):
+            self.listed.item(line, 0).setToolTip(f"{report.title}\n{report.path}")
         self.listed.setVisible(bool(names))
         self.open_button.setEnabled(bool(names))
         say(self.words, "" if names else "No report lies beside the study yet.")
