@@ -24,7 +24,12 @@ _PAIR = (
         source=_SOURCE,
         missing="no such region, or a stain that is zero in it",
     ),
-    Feature("jaccard", f"pixels where both stains are on / pixels where either is; {_ON}", missing=_FLAT),
+    Feature(
+        "jaccard",
+        f"pixels where both stains are on / pixels where either is; {_ON}",
+        source="Jaccard 1912",
+        missing=_FLAT,
+    ),
 )
 _MANDERS = Feature(
     "manders",

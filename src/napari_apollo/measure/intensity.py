@@ -33,18 +33,35 @@ _FLAT = "no such region, or constant intensity"
 _QUANTILE = "linear interpolation (NumPy's default)"
 
 FEATURES = (
-    Feature("mean", "mean over the pixels", unit=INTENSITY, missing=_NONE),
-    Feature("sum", "sum over the pixels", unit=INTENSITY, missing=_NONE),
-    Feature("sd", "standard deviation over the pixels (divided by n)", unit=INTENSITY, missing=_NONE),
-    Feature("cv", "standard deviation / mean", missing="no such region, or a mean of zero or less"),
-    Feature("min", "smallest pixel", unit=INTENSITY, missing=_NONE),
-    Feature("q05", f"5th percentile, {_QUANTILE}", unit=INTENSITY, missing=_NONE),
-    Feature("q25", f"25th percentile, {_QUANTILE}", unit=INTENSITY, missing=_NONE),
-    Feature("median", f"median, {_QUANTILE}", unit=INTENSITY, missing=_NONE),
-    Feature("q75", f"75th percentile, {_QUANTILE}", unit=INTENSITY, missing=_NONE),
-    Feature("q95", f"95th percentile, {_QUANTILE}", unit=INTENSITY, missing=_NONE),
-    Feature("max", "largest pixel", unit=INTENSITY, missing=_NONE),
-    Feature("mad", "median absolute deviation from the median", unit=INTENSITY, missing=_NONE),
+    Feature("mean", "mean over the pixels", unit=INTENSITY, source="numpy.mean", missing=_NONE),
+    Feature("sum", "sum over the pixels", unit=INTENSITY, source="numpy.sum", missing=_NONE),
+    Feature(
+        "sd",
+        "standard deviation over the pixels (divided by n)",
+        unit=INTENSITY,
+        source="numpy.std",
+        missing=_NONE,
+    ),
+    Feature(
+        "cv",
+        "standard deviation / mean",
+        source="numpy.std / numpy.mean",
+        missing="no such region, or a mean of zero or less",
+    ),
+    Feature("min", "smallest pixel", unit=INTENSITY, source="numpy.min", missing=_NONE),
+    Feature("q05", f"5th percentile, {_QUANTILE}", unit=INTENSITY, source="numpy.percentile", missing=_NONE),
+    Feature("q25", f"25th percentile, {_QUANTILE}", unit=INTENSITY, source="numpy.percentile", missing=_NONE),
+    Feature("median", f"median, {_QUANTILE}", unit=INTENSITY, source="numpy.median", missing=_NONE),
+    Feature("q75", f"75th percentile, {_QUANTILE}", unit=INTENSITY, source="numpy.percentile", missing=_NONE),
+    Feature("q95", f"95th percentile, {_QUANTILE}", unit=INTENSITY, source="numpy.percentile", missing=_NONE),
+    Feature("max", "largest pixel", unit=INTENSITY, source="numpy.max", missing=_NONE),
+    Feature(
+        "mad",
+        "median absolute deviation from the median",
+        unit=INTENSITY,
+        source="scipy.stats.median_abs_deviation",
+        missing=_NONE,
+    ),
     Feature(
         "skewness", "third central moment / sd³ (not corrected)", source="scipy.stats.skew", missing=_FLAT
     ),
@@ -59,6 +76,7 @@ FEATURES = (
         "Shannon entropy, in bits, of the histogram of the region's own pixels in 64 equal bins between its "
         "minimum and maximum",
         unit="bit",
+        source="Shannon 1948",
         missing=_FLAT,
     ),
 )

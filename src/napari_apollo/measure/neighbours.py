@@ -15,9 +15,19 @@ _NO_LABELS = "measured from crops, which do not show other cells' outlines"
 _CENTRES = "distances are those of nucleus centroids"
 
 FEATURES = (
-    Feature("nearest", f"distance to the nearest other cell; {_CENTRES}", 1, missing=f"{_ALONE} than 1"),
+    Feature(
+        "nearest",
+        f"distance to the nearest other cell; {_CENTRES}",
+        1,
+        source="Clark & Evans 1954",
+        missing=f"{_ALONE} than 1",
+    ),
     Feature("nearest5", "mean distance to the 5 nearest other cells", 1, missing=f"{_ALONE} than 5"),
-    Feature("within_radius", "other cells within the radius neighbours_radius_um"),
+    Feature(
+        "within_radius",
+        "other cells within the radius neighbours_radius_um",
+        source="CellProfiler MeasureObjectNeighbors",
+    ),
     Feature(
         "angle",
         "angle between the directions to the two nearest other cells, 0 to π",
@@ -28,11 +38,13 @@ FEATURES = (
     Feature(
         "nucleus_contact",
         "pixel sides of the nucleus outline that face another nucleus / all sides of the outline",
+        source="after CellProfiler PercentTouching",
         missing=_NO_LABELS,
     ),
     Feature(
         "cell_contact",
         "pixel sides of the cell outline that face another cell / all sides of the outline",
+        source="after CellProfiler PercentTouching",
         missing=_NO_LABELS,
     ),
 )

@@ -114,7 +114,7 @@ def _table(columns: Iterable[Column]) -> str:
             regions,
             _escaped(feature.formula),
             feature.unit_in("µm"),
-            _escaped(feature.source),
+            _escaped(feature.origin),
             _escaped(feature.missing),
         )
         lines.append(f"| {' | '.join(cells)} |\n")

@@ -28,7 +28,13 @@ _FORM = (
         source="exact Euclidean distance transform",
         missing=_NONE,
     ),
-    Feature("depth_mean", "mean distance to the outside, less half a pixel", 1, missing=_NONE),
+    Feature(
+        "depth_mean",
+        "mean distance to the outside, less half a pixel",
+        1,
+        source="exact Euclidean distance transform",
+        missing=_NONE,
+    ),
 )
 _LIGHT = (
     *(

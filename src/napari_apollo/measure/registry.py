@@ -18,6 +18,8 @@ from napari_apollo.measure.gather import Cells
 
 INTENSITY = "intensity"
 """Unit of what was acquired: the numbers in the file."""
+OWN = "this package"
+"""Source of a definition that is taken from nowhere else."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,7 @@ class Feature:
     unit
         Unit where it has nothing to do with length, for example ``"intensity"``; else empty.
     source
-        Where the definition comes from.
+        Where the definition comes from; empty where it is this package's own.
     missing
         What NaN means.
     turns
@@ -49,6 +51,11 @@ class Feature:
     source: str = ""
     missing: str = ""
     turns: bool = False
+
+    @property
+    def origin(self) -> str:
+        """Where the definition comes from, this package included."""
+        return self.source or OWN
 
     def unit_in(self, length: str) -> str:
         """Unit as text, with ``length`` (µm or px) for lengths; 1 where there is none."""

@@ -39,8 +39,19 @@ FEATURES = (
     ),
     Feature("bbox_area", "area of the upright box", 2, source=_SKIMAGE, missing=_FORM),
     Feature("extent", "area / area of the upright box", source=_SKIMAGE, missing=_FORM),
-    Feature("min_box_area", "area of the smallest box at any angle around the hull", 2, missing=_FORM),
-    Feature("rectangularity", "area / area of the smallest box at any angle", missing=_FORM),
+    Feature(
+        "min_box_area",
+        "area of the smallest box at any angle around the hull",
+        2,
+        source="Freeman & Shapira 1975",
+        missing=_FORM,
+    ),
+    Feature(
+        "rectangularity",
+        "area / area of the smallest box at any angle",
+        source="Freeman & Shapira 1975",
+        missing=_FORM,
+    ),
     Feature(
         "convex_area",
         "pixels whose centre lies in the convex hull of the midpoints of all pixel sides",
@@ -50,8 +61,20 @@ FEATURES = (
     ),
     Feature("convex_perimeter", "length of that hull", 1, missing=_FORM),
     Feature("solidity", "area / convex area", source=_SKIMAGE, missing=_FORM),
-    Feature("convexity", "convex perimeter / perimeter", missing=_FORM),
-    Feature("min_calliper", "smallest distance of two parallel lines that hold the hull", 1, "", "", _FORM),
+    Feature(
+        "convexity",
+        "convex perimeter / perimeter",
+        source="Russ, The Image Processing Handbook",
+        missing=_FORM,
+    ),
+    Feature(
+        "min_calliper",
+        "smallest distance of two parallel lines that hold the hull",
+        1,
+        "",
+        "Feret's diameter",
+        _FORM,
+    ),
     Feature(
         "max_calliper",
         "largest distance of two points of the hull (Feret)",
@@ -59,7 +82,12 @@ FEATURES = (
         source=_SKIMAGE,
         missing=_FORM,
     ),
-    Feature("calliper_ratio", "smallest / largest calliper", missing=_FORM),
+    Feature(
+        "calliper_ratio",
+        "smallest / largest calliper",
+        source="chrometrics smallest_largest_calliper",
+        missing=_FORM,
+    ),
     Feature(
         "major_axis",
         "major axis of the ellipse with the same second moments, 4 sqrt(larger eigenvalue)",
@@ -74,7 +102,7 @@ FEATURES = (
         source=_SKIMAGE,
         missing=_FORM,
     ),
-    Feature("aspect_ratio", "minor / major axis", missing=_FORM),
+    Feature("aspect_ratio", "minor / major axis", source="chrometrics a_r", missing=_FORM),
     Feature("eccentricity", "sqrt(1 - (minor / major)²)", source=_SKIMAGE, missing=_FORM),
     Feature(
         "orientation",
@@ -84,13 +112,47 @@ FEATURES = (
         missing=f"{_FORM}, or equal axes",
         turns=True,
     ),
-    Feature("radius_min", "smallest distance from centroid to boundary (pixel sides)", 1, missing=_FORM),
-    Feature("radius_q25", "25th percentile of that distance", 1, missing=_FORM),
-    Feature("radius_median", "median of that distance", 1, missing=_FORM),
-    Feature("radius_q75", "75th percentile of that distance", 1, missing=_FORM),
-    Feature("radius_max", "largest such distance", 1, missing=_FORM),
-    Feature("radius_mean", "mean of that distance", 1, missing=_FORM),
-    Feature("radius_sd", "standard deviation of that distance", 1, missing=_FORM),
+    Feature(
+        "radius_min",
+        "smallest distance from centroid to boundary (pixel sides)",
+        1,
+        source="chrometrics radii, from pixel sides",
+        missing=_FORM,
+    ),
+    Feature(
+        "radius_q25",
+        "25th percentile of that distance",
+        1,
+        source="chrometrics radii, from pixel sides",
+        missing=_FORM,
+    ),
+    Feature(
+        "radius_median",
+        "median of that distance",
+        1,
+        source="chrometrics radii, from pixel sides",
+        missing=_FORM,
+    ),
+    Feature(
+        "radius_q75",
+        "75th percentile of that distance",
+        1,
+        source="chrometrics radii, from pixel sides",
+        missing=_FORM,
+    ),
+    Feature(
+        "radius_max", "largest such distance", 1, source="chrometrics radii, from pixel sides", missing=_FORM
+    ),
+    Feature(
+        "radius_mean", "mean of that distance", 1, source="chrometrics radii, from pixel sides", missing=_FORM
+    ),
+    Feature(
+        "radius_sd",
+        "standard deviation of that distance",
+        1,
+        source="chrometrics radii, from pixel sides",
+        missing=_FORM,
+    ),
     Feature(
         "euler_number",
         "pieces minus holes, 8-connected",

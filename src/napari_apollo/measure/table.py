@@ -43,7 +43,7 @@ def describe(columns: Sequence[Column], pixel_size_um: float | None) -> pd.DataF
             "stain": "+".join(column.stains),
             "unit": column.feature.unit_in(length),
             "description": column.feature.formula,
-            "source": column.feature.source,
+            "source": column.feature.origin,
             "missing": column.feature.missing,
             "turns": column.feature.turns,
         }

@@ -30,17 +30,43 @@ _STEP = (1, 5)
 POINTS = 10
 
 SHAPE = (
-    Feature("volume", "number of voxels x voxel volume", 3),
-    Feature("equivalent_diameter_3d", "diameter of the ball of that volume", 1),
-    Feature("extent_3d", "volume / volume of the upright box", missing=_FORM),
+    Feature("volume", "number of voxels x voxel volume", 3, source="scikit-image regionprops"),
     Feature(
-        "convex_volume", "volume of the convex hull of the midpoints of all voxel faces", 3, missing=_FORM
+        "equivalent_diameter_3d", "diameter of the ball of that volume", 1, source="scikit-image regionprops"
     ),
-    Feature("solidity_3d", "volume / convex volume", missing=_FORM),
+    Feature(
+        "extent_3d", "volume / volume of the upright box", source="scikit-image regionprops", missing=_FORM
+    ),
+    Feature(
+        "convex_volume",
+        "volume of the convex hull of the midpoints of all voxel faces",
+        3,
+        source="scipy.spatial.ConvexHull",
+        missing=_FORM,
+    ),
+    Feature("solidity_3d", "volume / convex volume", source="scikit-image regionprops", missing=_FORM),
     Feature("concavity_3d", "(convex volume - volume) / convex volume", 0, "", _APOLLO, _FORM),
-    Feature("axis1_3d", "longest axis of the ellipsoid with the same second moments", 1, missing=_FORM),
-    Feature("axis2_3d", "middle axis of that ellipsoid", 1, missing=_FORM),
-    Feature("axis3_3d", "shortest axis of that ellipsoid", 1, missing=_FORM),
+    Feature(
+        "axis1_3d",
+        "longest axis of the ellipsoid with the same second moments",
+        1,
+        source="ellipsoid of equal second moments",
+        missing=_FORM,
+    ),
+    Feature(
+        "axis2_3d",
+        "middle axis of that ellipsoid",
+        1,
+        source="ellipsoid of equal second moments",
+        missing=_FORM,
+    ),
+    Feature(
+        "axis3_3d",
+        "shortest axis of that ellipsoid",
+        1,
+        source="ellipsoid of equal second moments",
+        missing=_FORM,
+    ),
 )
 CONDENSATION = (
     Feature("rel_hc_volume", "share of voxels at or above mean + 1.5 sd of the DNA", 0, "", _APOLLO, _FLAT),
