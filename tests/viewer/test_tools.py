@@ -216,16 +216,19 @@ def test_overlay_predicts_shows_and_compares(
     tool = dock(viewer, "Overlay")["Overlay"]
     assert not tool.predict_button.isEnabled()
     tool.run_box.addItem("tiny.run", str(small.folder / "tiny.run"))
-    tool.form.set(output=work.folder / "a.predictions.zarr", device="cpu")
+    assert tool.fit.text().startswith("Predicts CD8 for the cells of DAPI/CD4")
+    tool.form.set(output=work.folder / "a.predictions.zarr", device="cpu", uncertainty=2)
     tool.predict()
     assert session.jobs.wait(120)
     assert session.predictions is not None, tool.status.text()
     assert session.store is not small.store  # opened anew: its table has scores now
     tool.roles["reconstructed"].setChecked(True)
+    tool.roles["uncertainty"].setChecked(True)
     tool.show_button.click()
     assert session.jobs.wait(60)
     assert find_layers(viewer, role="predicted", stain="CD4")
     assert find_layers(viewer, role="reconstructed", stain="CD4")
+    assert find_layers(viewer, role="uncertainty", stain="CD8")
     (cells,) = find_layers(viewer, role="cells")
     assert "index" in cells.features
     assert any(name.startswith("reconstruction_error") for name in cells.features)
@@ -248,6 +251,8 @@ def test_a_model_that_does_not_fit_is_explained(
     )
     tool = dock(viewer, "Overlay")["Overlay"]
     tool.run_box.addItem("tiny.run", str(small.folder / "tiny.run"))
+    assert "crops of 16 pixels" in tool.fit.text()  # before anything is started
+    assert "No other run here fits" in tool.fit.text()
     tool.predict()
     assert work.session.jobs.wait(60)
     assert "crops of 16 pixels" in tool.status.text()
