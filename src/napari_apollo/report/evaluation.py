@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pandas as pd
 
 from napari_apollo.predict.baselines import IN_WORDS
@@ -36,7 +37,9 @@ def evaluation_page(found: Evaluation) -> Page:
             "Store": str(found.about["store"]),
             "Cells": str(found.cells["cell_id"].nunique()),
             "Donors": str(found.cells["donor"].nunique()),
-            "Held out": f"{held_out['by']}: {', '.join(held_out['test']) or 'none'}",
+            "Held out": "by the study's own split"
+            if held_out["by"] == "split"
+            else f"{held_out['by']}: {', '.join(held_out['test']) or 'none'}",
             "Mean image of": str(found.about["baseline"]),
         },
     )
@@ -57,20 +60,43 @@ def evaluation_page(found: Evaluation) -> Page:
 
 def _verdicts(page: Page, table: pd.DataFrame) -> None:
     predicted = table[table["kind"] == "predicted"]
-    others = [f"{name}_{score}" for score in ("mae", "pearson") for name in IN_WORDS]
-    columns = ["part", "stain", "truth", "cells", "donors", "mae", "pearson", *others]
-    columns += ["gain", "gain_low", "gain_high", "verdict"]
-    if len(predicted):
-        page.section(
-            "May a predicted stain be believed?",
-            "A predicted channel that is no better than the mean image of its stain shows nothing about a "
-            "cell.",
-        ).add_table(
-            predicted[[name for name in columns if name in predicted]],
-            "Predicted from chromatin alone, beside the mean training image and the other baselines. Gain: "
-            "by how much the mean image errs more, with its interval over donors; one that holds zero may be "
-            "chance. The verdict is by the mean image.",
+    if not len(predicted):
+        return
+    section = page.section(
+        "May a predicted stain be believed?",
+        "A predicted channel that is no better than the mean image of its stain shows nothing about a cell.",
+    )
+    gain = [
+        _with_ends(*ends)
+        for ends in predicted[["gain", "gain_low", "gain_high"]].itertuples(index=False, name=None)
+    ]
+    section.add_table(
+        predicted[["stain"]].assign(
+            gain=gain,
+            verdict=predicted["verdict"],
+            part=predicted["part"],
+            truth=predicted["truth"],
+            donors=predicted["donors"],
+        ),
+        "Predicted from chromatin alone. Gain: by how much the mean image errs more, with its interval over "
+        "donors; one that holds zero may be chance.",
+    )
+    for score in ("mae", "pearson"):
+        others = {
+            f"{name}_{score}": words for name, words in IN_WORDS.items() if f"{name}_{score}" in predicted
+        }
+        columns = {"stain": "stain", "truth": "truth", score: "predicted", **others}
+        section.add_table(
+            predicted[list(columns)].rename(columns=columns),
+            f"{_SCORES[score].capitalize()}, beside baselines.",
         )
+
+
+def _with_ends(value: float, low: float, high: float) -> str:
+    """A value with its interval, for people."""
+    if np.isnan(low):
+        return f"{value:.3f}"
+    return f"{value:.3f} ({low:.3f} to {high:.3f})"
 
 
 def _pixels(page: Page, table: pd.DataFrame) -> None:
