@@ -98,7 +98,7 @@ def plain_steps(tables: dict[str, np.ndarray], cells: int, steps: int, device: s
         loss.backward()
         for optimiser in (latents, *decoders):
             optimiser.step()
-        float(loss)
+        loss.item()
         times.append(clock(device) - started)
     return float(np.median(times[1:]))
 

@@ -34,7 +34,7 @@ def written(tables: dict[str, ad.AnnData], folder: Path) -> list[Path]:
     return paths
 
 
-@pytest.mark.parametrize("objective", ["agreement", "two-step"])
+@pytest.mark.parametrize("objective", ["agreement", "two-step", "one-step"])
 def test_objects_in_memory_get_latents(make_tables: Make, quick: Quick, objective: str) -> None:
     tables = make_tables()
     run = train(tables, quick(objective=objective))
@@ -52,12 +52,20 @@ def test_objects_in_memory_get_latents(make_tables: Make, quick: Quick, objectiv
     assert set(card.verdict.parts) == {"rna", "protein"}
 
 
-def test_mudata_gets_latents(make_tables: Make, quick: Quick) -> None:
+def test_mudata_gets_latents(make_tables: Make, quick: Quick, tmp_path: Path) -> None:
     mudata = pytest.importorskip("mudata")
     with mudata.set_options(pull_on_update=False):
         multi = mudata.MuData(make_tables(n=100))
+    multi.write(tmp_path / "data.h5mu")
     train(multi, quick(latent_epochs=1, encoder_epochs=1))
-    assert multi["rna"].obsm[SHARED].shape[0] == 100
+    assert np.array_equal(multi.obsm[SHARED], multi["rna"].obsm[SHARED])
+    config = quick(latent_epochs=1, encoder_epochs=1, latents="in-place", overwrite=True)
+    train(tmp_path / "data.h5mu", config)
+    again = mudata.read(tmp_path / "data.h5mu")
+    assert np.array_equal(again.obsm[SHARED], multi.obsm[SHARED])
+    assert np.array_equal(
+        again["protein"].obsm["X_apollo_protein"], multi["protein"].obsm["X_apollo_protein"]
+    )
 
 
 def test_copies_and_files_in_place(make_tables: Make, quick: Quick, tmp_path: Path) -> None:

@@ -172,6 +172,22 @@ def cell_names(paths: Sequence[Path | str], names: Sequence[str]) -> dict[str, n
     return found
 
 
+def cell_names_of_all(path: Path) -> np.ndarray:
+    """Names (cell,) of all cells of a MuData file, in its order.
+
+    Raises
+    ------
+    FileError
+        When it holds none.
+    """
+    from anndata.io import read_elem
+
+    with _opened(path) as file:
+        if "obs" not in file:
+            raise FileError(path, "is no MuData file: it holds no obs.")
+        return np.asarray(read_elem(file["obs"]).index.astype(str), object)
+
+
 def modality_name(text: str) -> str:
     """A name that files, networks and columns can bear."""
     return re.sub(r"\W+", "_", text).strip("_") or "table"

@@ -12,6 +12,9 @@ import numpy as np
 from napari_apollo.errors import DataError, FileError
 from napari_apollo.storage import whole_file
 
+PREFIX = "X_apollo_"
+"""What the names of latents in ``obsm`` begin with."""
+
 
 def write_latents(source: Path, target: Path, blocks: Mapping[str, Mapping[str, np.ndarray]]) -> Path:
     """Write a file of tables again, with latents in ``obsm``; everything else in it stays as it is.
@@ -25,7 +28,8 @@ def write_latents(source: Path, target: Path, blocks: Mapping[str, Mapping[str, 
         whole.
     blocks
         By group of the file (``/`` for an AnnData, or for all cells of a MuData; ``mod/NAME``), arrays (cell,
-        dimension) float32 by their name in ``obsm``. Arrays of these names that are there are replaced.
+        dimension) float32 by their name in ``obsm``. What an earlier
+        model left there is removed.
 
     Raises
     ------
@@ -48,6 +52,8 @@ def write_latents(source: Path, target: Path, blocks: Mapping[str, Mapping[str, 
                     cells = len(read_elem(own["obs"]))
                     if "obsm" not in own:
                         write_elem(own, "obsm", {})
+                    for stale in [name for name in own["obsm"] if name.startswith(PREFIX)]:
+                        del own["obsm"][stale]
                     for name, values in arrays.items():
                         if len(values) != cells:
                             raise DataError(f"{source}: {len(values)} latents do not go with {cells} cells.")

@@ -18,8 +18,8 @@ from napari_apollo.model.modality import Architecture, paper_widths
 from napari_apollo.model.network import Network
 from napari_apollo.model.precision import set_precision
 from napari_apollo.progress import Progress, ShouldStop, Step
-from napari_apollo.tables.reading import FilePart, cell_names, file_parts, modality_name
-from napari_apollo.tables.writing import write_latents
+from napari_apollo.tables.reading import FilePart, cell_names, cell_names_of_all, file_parts, modality_name
+from napari_apollo.tables.writing import PREFIX, write_latents
 from napari_apollo.train.build import seeded_network
 from napari_apollo.train.checkpoints import checkpoint_threads
 from napari_apollo.train.data import CellData
@@ -37,13 +37,11 @@ from napari_apollo.train.tabledataset import TableDataset, open_table_dataset
 from napari_apollo.train.tableimages import STORE_SUFFIX
 from napari_apollo.train.tablelatents import TableLatents, encode_cells
 from napari_apollo.train.tablescores import score_tables
+from napari_apollo.train.tablesources import SHARED
 from napari_apollo.train.tablestart import start_at_means
 from napari_apollo.train.verdict import judge
 
 _LATENTS = 2**31 - 2  # the "stage" whose random numbers make the first latents
-
-SHARED = "X_apollo_shared"
-"""Name of the shared latent in ``obsm``; that of a modality's own is ``X_apollo_<modality>``."""
 
 
 def train_tables_into(
@@ -59,7 +57,8 @@ def train_tables_into(
     Returns
     -------
     dict
-        By modality, what belongs in its ``obsm``: NaN for cells that were left out, or that lack a table.
+        By modality, what belongs in its ``obsm``: NaN for cells that were left out, or that lack a table. By
+        path of a MuData file, what belongs in that of all its cells.
     """
     device = pick_device(config.device)
     threads = config.threads or checkpoint_threads(folder.checkpoints / "last")
@@ -155,9 +154,13 @@ def obsm_of(
     files = [path for path in source if not str(path).endswith(STORE_SUFFIX)]
     names = cell_names(files, tuple(dataset.tables))
     names |= {name: images.store.obs["cell_id"].to_numpy(object) for name, images in dataset.images.items()}
+    for path in files:
+        if path.suffix.lower() == ".h5mu":
+            position = dataset.matched.positions(cell_names_of_all(path))
+            made[str(path)] = {SHARED: _placed(latents.shared, position)}
     for name, cells in names.items():
         position = dataset.matched.positions(cells)
-        blocks = {SHARED: latents.shared, f"X_apollo_{name}": latents.specific[name]}
+        blocks = {SHARED: latents.shared, f"{PREFIX}{name}": latents.specific[name]}
         made[name] = {key: _placed(values, position) for key, values in blocks.items() if values.shape[1]}
     return made
 
@@ -188,7 +191,10 @@ def _write(
         }
         target = path if where == "in-place" else folder.path / "latents" / path.name
         progress(Step("Writing latents", detail=str(target)))
-        write_latents(path, target, {part.group: latents[name] for name, part in parts.items()})
+        blocks = {part.group: latents[name] for name, part in parts.items()}
+        if str(path) in latents:
+            blocks["/"] = latents[str(path)]
+        write_latents(path, target, blocks)
 
 
 def _write_store(path: Path, latents: Mapping[str, Mapping[str, np.ndarray]]) -> None:

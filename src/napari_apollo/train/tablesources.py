@@ -13,9 +13,13 @@ import numpy as np
 from napari_apollo.errors import ConfigError, FileError
 from napari_apollo.storage import whole_file
 from napari_apollo.tables.reading import file_parts, modality_name
+from napari_apollo.tables.writing import PREFIX
 from napari_apollo.train.folder import RunFolder, prepare_folder
 from napari_apollo.train.tableconfig import TableTrainConfig
 from napari_apollo.train.tableimages import STORE_SUFFIX
+
+SHARED = f"{PREFIX}shared"
+"""Name of the shared latent in ``obsm``; that of a modality's own is ``X_apollo_<modality>``."""
 
 
 def table_sources(source: Any) -> tuple[Path, ...] | None:
@@ -41,8 +45,24 @@ def keep_in_folder(source: Any, folder: RunFolder) -> tuple[Path, ...]:
 def assign_latents(source: Any, latents: Mapping[str, Mapping[str, np.ndarray]]) -> None:
     """Give tables in memory their latents."""
     for name, data in _in_memory(source):
+        for stale in [key for key in data.obsm if key.startswith(PREFIX)]:
+            del data.obsm[stale]
         for key, values in latents[name].items():
             data.obsm[key] = values
+    if hasattr(source, "mod"):
+        _assign_to_all(source)
+
+
+def _assign_to_all(mudata: Any) -> None:
+    """The shared latent of all cells of a MuData, from the tables that have them."""
+    parts = [data for data in mudata.mod.values() if SHARED in data.obsm]
+    if parts:
+        shared = np.full((mudata.n_obs, parts[0].obsm[SHARED].shape[1]), np.nan, np.float32)
+        for data in parts:
+            position = mudata.obs_names.get_indexer(data.obs_names)
+            known = np.isfinite(data.obsm[SHARED]).all(axis=1)
+            shared[position[known]] = data.obsm[SHARED][known]
+        mudata.obsm[SHARED] = shared
 
 
 def _in_memory(source: Any) -> Iterator[tuple[str, Any]]:
