@@ -257,7 +257,9 @@ def test_the_choice_of_the_training_is_made_again(made: SimpleNamespace) -> None
 
 
 def test_features_neighbours_and_pairs(made: SimpleNamespace, known: Rebuilds, tmp_path: Path) -> None:
-    config = EvaluateConfig(device="cpu", features=True, baselines=("neighbour",), parts=("train",), output=tmp_path)
+    config = EvaluateConfig(
+        device="cpu", features=True, baselines=("neighbour",), parts=("train",), output=tmp_path
+    )
     evaluation = evaluate(made.store, known, config)
     features = evaluation.features
     exact = features[(features["stain"] == "CD4") & (features["kind"] == "reconstructed")]

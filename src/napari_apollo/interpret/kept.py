@@ -11,6 +11,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar, cast
 from zipfile import BadZipFile
@@ -18,7 +19,6 @@ from zipfile import BadZipFile
 import numpy as np
 import pandas as pd
 
-from napari_apollo import __version__
 from napari_apollo.interpret.axes import PrincipalAxes
 from napari_apollo.interpret.digests import digest
 from napari_apollo.interpret.directions import Directions
@@ -30,6 +30,7 @@ from napari_apollo.storage import whole_file
 Result = TypeVar("Result")
 
 SCHEMA_VERSION = 1
+_ROOMS = ("interpret", "probes", "predict", "model", "measure")
 _CLASSES = {kind.__name__: kind for kind in (PrincipalAxes, Directions, Phenotypes, Published, Walk)}
 _JSON = "json"
 
@@ -61,7 +62,7 @@ class KeptSteps:
         """
         if self.folder is None:
             return make()
-        key = digest({"schema": SCHEMA_VERSION, "version": __version__, "step": name, **inputs})
+        key = digest({"schema": SCHEMA_VERSION, "code": _code(), "step": name, **inputs})
         path = self.folder / f"{name}-{key[:20]}.npz"
         kept = _read(path)
         if kept is not None:
@@ -74,6 +75,14 @@ class KeptSteps:
             if older != path:
                 older.unlink(missing_ok=True)
         return result
+
+
+@lru_cache
+def _code() -> str:
+    """Digest of the rooms that steps are made of: what another version says is another result."""
+    rooms = Path(__file__).parents[1]
+    sources = sorted(path for room in _ROOMS for path in (rooms / room).glob("*.py"))
+    return digest([path.read_bytes() for path in sources])
 
 
 def _write(path: Path, result: object) -> None:
