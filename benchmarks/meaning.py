@@ -1,7 +1,7 @@
 """What is found in simulated blood cells, whose causes are known, and in MCF-7.
 
 python benchmarks/meaning.py --set blood --folder meaning
-python benchmarks/meaning.py --set mcf7 --folder meaning --data FOLDER [--networks]
+python benchmarks/meaning.py --set mcf7 --folder meaning --data FOLDER [--unet]
 
 FOLDER holds ``mcf7_bbbc021/cells.npz``. Steps that are there are not done again.
 """
@@ -56,7 +56,7 @@ def main() -> None:
     parser.add_argument("--set", choices=tuple(TRAINING), default="blood")
     parser.add_argument("--folder", type=Path, required=True, help="Where everything is written.")
     parser.add_argument("--data", type=Path, help="Folder of the development data.")
-    parser.add_argument("--networks", action="store_true", help="Networks as baselines, which need minutes.")
+    parser.add_argument("--unet", action="store_true", help="A U-Net as a baseline, which needs minutes.")
     options = parser.parse_args()
     torch.set_num_threads(1)
     folder: Path = options.folder / options.set
@@ -87,7 +87,7 @@ def main() -> None:
             output=folder / "scores",
             truth=truth,
             features=True,
-            baselines=("neighbour", "unet", "inpainting") if options.networks else ("neighbour",),
+            baselines=("neighbour", "unet") if options.unet else ("neighbour",),
             baseline_epochs=5,
             device="cpu",
         ),
@@ -103,7 +103,7 @@ def main() -> None:
         print(feature_shares(with_truth(found, store))[list(SHARES)].round(2).to_string(index=False))
     print(found.phenotypes.table.drop(columns=["kind", "classes"]).round(3).to_string(index=False))
     print(found.phenotypes.ablation.head(8).round(3).to_string(index=False))
-    wanted = ["mae", "mean_mae", "neighbour_mae", "unet_mae", "inpainting_mae", "pearson", "unet_pearson"]
+    wanted = ["mae", "mean_mae", "neighbour_mae", "unet_mae", "pearson", "unet_pearson"]
     columns = ["stain", "kind", "truth", "cells", *wanted, "verdict"]
     print(scores.table[[name for name in columns if name in scores.table]].round(3).to_string(index=False))
     print(scores.features.groupby(["stain", "kind"])["spearman"].median().unstack().round(2))

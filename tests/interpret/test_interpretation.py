@@ -84,7 +84,8 @@ def test_phenotypes_from_images(blood: SimpleNamespace) -> None:
     config = InterpretConfig(
         store=blood.store.path, images="small", ablation=False, most_cells=100, **QUICK | {"walks": 0}
     )
-    table = interpret(blood.model, config).phenotypes.table.set_index("input")
+    found = interpret(blood.model, config)
+    table = found.phenotypes.table.set_index("input")
     images = table[table["kind"] == "images"]
     assert {"images: DAPI measured", "images: CD3 predicted", "images: CD3 reconstructed"} <= set(
         images.index
@@ -93,6 +94,8 @@ def test_phenotypes_from_images(blood: SimpleNamespace) -> None:
     assert images["accuracy"].between(0, 1).all()
     assert images["p"].isna().all()
     assert table.loc["latents: shared", "p"] > 0
+    assert found.phenotypes.any_sure() == (table["q"] <= 0.05).any()
+    assert ("beyond chance" in found.in_words()) == (not found.phenotypes.any_sure())
 
 
 def test_evaluation_as_a_report(blood: SimpleNamespace, tmp_path: Path) -> None:

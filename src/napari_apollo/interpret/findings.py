@@ -109,6 +109,7 @@ class Interpretation:
                 f"best told from {best['input']}: balanced accuracy {best['accuracy']:.2f} "
                 f"({best['low']:.2f} to {best['high']:.2f}), chance {best['chance']:.2f}"
             )
+            lines += [] if self.phenotypes.any_sure() else [self.phenotypes.nothing_sure()]
         if self.compartments is not None:
             lines += carriers_in_words(self.compartments)
         return "\n".join([*lines, *(f"Note: {note}" for note in self.notes)])

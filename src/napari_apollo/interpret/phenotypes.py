@@ -26,6 +26,7 @@ from napari_apollo.progress import Progress, ShouldStop, Step, never, silent, st
 
 Floats = NDArray[np.float64]
 
+_FDR = 0.05
 _TEST_SHRINKAGE = 0.3  # one and the same in the data and in every permutation, so that both are treated alike
 
 
@@ -53,6 +54,17 @@ class Phenotypes:
     confusion: dict[str, pd.DataFrame]
     ablation: pd.DataFrame
     notes: list[str] = field(default_factory=list)
+
+    def any_sure(self) -> bool:
+        """Whether some input tells conditions beyond chance, after adjusting for all inputs."""
+        return bool((self.table["q"] <= _FDR).any())
+
+    def nothing_sure(self) -> str:
+        """What is to be said where none does."""
+        return (
+            f"None of the {len(self.table)} inputs tells conditions beyond chance, once p-values are "
+            "adjusted for so many."
+        )
 
 
 def joined(first: Phenotypes | None, table: pd.DataFrame, confusion: dict[str, pd.DataFrame]) -> Phenotypes:

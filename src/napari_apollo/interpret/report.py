@@ -184,6 +184,8 @@ def _phenotypes(page: Page, found: Phenotypes) -> None:
         "How well a cell's condition is told by classifiers that never saw its donor. Balanced accuracy: the "
         "mean over conditions of the mean over donors of the share of cells classified right.",
     )
+    if not found.any_sure():
+        section.text += f" {found.nothing_sure()}"
     section.add_figure(
         intervals_figure(
             found.table,
