@@ -16,7 +16,14 @@ from napari_apollo.interpret.kept import KeptSteps
 from napari_apollo.interpret.phenotypes import Phenotypes
 from napari_apollo.progress import Step
 
-QUICK = {"directions": 2, "permutations": 10, "probe": "linear", "folds": 3, "walks": 1, "ablation": False}
+QUICK = {
+    "directions": 2,
+    "permutations": 10,
+    "probe": "linear",
+    "folds": 3,
+    "walks": 0,
+    "phenotypes": False,
+}
 
 
 def test_a_step_comes_back_as_it_was(tmp_path: Path, planted: SimpleNamespace) -> None:
@@ -92,15 +99,13 @@ def test_an_interpretation_that_was_stopped_goes_on(blood: SimpleNamespace, tmp_
     for name, table in fresh.tables().items():
         pd.testing.assert_frame_equal(found.tables()[name], table)
     seen.clear()
-    changed = config.model_copy(update={"overwrite": True, "probe": "nonlinear", "phenotypes": False})
+    changed = config.model_copy(update={"overwrite": True, "folds": 2})
     interpret(blood.model, changed, progress=note)
     assert "Sharing out features" in seen
     assert "Finding directions" not in seen
 
 
 def test_nothing_is_kept_where_it_is_not_wanted(blood: SimpleNamespace, tmp_path: Path) -> None:
-    config = InterpretConfig(
-        store=blood.store.path, output=tmp_path / "out", keep_steps=False, phenotypes=False, **QUICK
-    )
+    config = InterpretConfig(store=blood.store.path, output=tmp_path / "out", keep_steps=False, **QUICK)
     interpret(blood.model, config)
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
