@@ -110,7 +110,7 @@ def totalvi(tables: dict[str, ad.AnnData], test: np.ndarray, epochs: int, seed: 
     joint.obs["part"] = np.where(test, "test", "train")
     scvi.model.TOTALVI.setup_anndata(joint, protein_expression_obsm_key="protein", batch_key="part")
     model = scvi.model.TOTALVI(joint)
-    model.train(max_epochs=epochs, accelerator="cpu", enable_progress_bar=False, logger=False)
+    model.train(max_epochs=epochs, accelerator="cpu", enable_progress_bar=False)
     _, made = model.get_normalized_expression(n_samples=10, transform_batch="train", return_mean=True)
     r = feature_correlations(np.log1p(np.asarray(made)[test]), shown(proteins)[test])
     return {("rna", "protein"): float(np.nanmean(r))}, {"latent": model.get_latent_representation()}
