@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import platform
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 
-from napari_apollo import __version__
 from napari_apollo.cells import CellStore
 from napari_apollo.errors import Cancelled
 from napari_apollo.model.apollo import Apollo
-from napari_apollo.model.card import HeldOut, ModelCard
 from napari_apollo.model.device import describe_device, pick_device
 from napari_apollo.model.network import Network
 from napari_apollo.model.precision import set_precision
 from napari_apollo.progress import Progress, ShouldStop, Step, never, silent
 from napari_apollo.train.build import image_architecture, seeded_network
+from napari_apollo.train.cards import card_of_training
 from napari_apollo.train.checkpoints import checkpoint_threads
 from napari_apollo.train.config import TrainConfig
 from napari_apollo.train.data import CellData
@@ -163,7 +160,16 @@ def train_into(
         return None
     if not team.alone:  # the verdict is about all of them
         validation = dataset.cells(VALIDATION, device, every_protein=every_protein)
-    model = Apollo(network, _card(dataset, network, config, fingerprint), device)
+    card = card_of_training(
+        network,
+        dataset.split,
+        config,
+        fingerprint,
+        panels=tuple(dataset.panels.values()),
+        normalisation=dataset.store.normalisation.model_dump(mode="json"),
+        pixel_size_um=dataset.store.pixel_size_um,
+    )
+    model = Apollo(network, card, device)
     progress(Step("Scoring held-out cells"))
     model.card = model.card.model_copy(
         update={
@@ -198,27 +204,6 @@ def _in_words(dataset: Dataset) -> str:
     if dataset.split.by == "region":
         words += "; there are too few fields to hold any out whole, so scores say nothing of new ones"
     return words
-
-
-def _card(dataset: Dataset, network: Network, config: TrainConfig, fingerprint: str) -> ModelCard:
-    split = dataset.split
-    return ModelCard(
-        architecture=network.architecture,
-        panels=tuple(dataset.panels.values()),
-        normalisation=dataset.store.normalisation.model_dump(mode="json"),
-        pixel_size_um=dataset.store.pixel_size_um,
-        objective=config.objective,
-        training=config.model_dump(mode="json", exclude={"output", "overwrite"}),
-        fingerprint=fingerprint,
-        held_out=HeldOut(by=split.by, test=split.test, validation=split.validation, cells=split.counts()),
-        versions={
-            "napari-apollo": __version__,
-            "torch": torch.__version__,
-            "numpy": np.__version__,
-            "python": platform.python_version(),
-        },
-        licence=config.licence,
-    )
 
 
 __all__ = ["Cancelled", "prepare_folder", "train", "train_into"]

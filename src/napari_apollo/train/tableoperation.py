@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from napari_apollo import __version__
 from napari_apollo.cells import CellStore
 from napari_apollo.model.apollo import Apollo
-from napari_apollo.model.card import HeldOut, ModelCard
 from napari_apollo.model.device import describe_device, pick_device
 from napari_apollo.model.modality import Architecture, paper_widths
 from napari_apollo.model.network import Network
@@ -21,6 +18,7 @@ from napari_apollo.progress import Progress, ShouldStop, Step
 from napari_apollo.tables.reading import FilePart, cell_names, cell_names_of_all, file_parts, modality_name
 from napari_apollo.tables.writing import PREFIX, write_latents
 from napari_apollo.train.build import seeded_network
+from napari_apollo.train.cards import card_of_training
 from napari_apollo.train.checkpoints import checkpoint_threads
 from napari_apollo.train.data import CellData
 from napari_apollo.train.folder import RunFolder
@@ -104,7 +102,8 @@ def train_tables_into(
     progress(Step("Scoring held-out cells"))
     held_out = dataset.cells(dataset.split.cells(TEST), device)
     held_out.to_device()
-    model = Apollo(network, _card(dataset, network, config, fingerprint), device)
+    card = card_of_training(network, dataset.split, config, fingerprint, tables=dataset.cards())
+    model = Apollo(network, card, device)
     model.card = model.card.model_copy(
         update={
             "scores": score_tables(network, held_out),
@@ -217,22 +216,3 @@ def _place(
     if plan.resident:
         training.to_device()
         validation.to_device()
-
-
-def _card(dataset: TableDataset, network: Network, config: TableTrainConfig, fingerprint: str) -> ModelCard:
-    split = dataset.split
-    return ModelCard(
-        architecture=network.architecture,
-        tables=dataset.cards(),
-        objective=config.objective,
-        training=config.model_dump(mode="json", exclude={"output", "overwrite"}),
-        fingerprint=fingerprint,
-        held_out=HeldOut(by=split.by, test=split.test, validation=split.validation, cells=split.counts()),
-        versions={
-            "napari-apollo": __version__,
-            "torch": torch.__version__,
-            "numpy": np.__version__,
-            "python": platform.python_version(),
-        },
-        licence=config.licence,
-    )
