@@ -32,7 +32,9 @@ three dimensions (`--z-step-um`); with flat labels a stack is measured on its ma
 `measure_study`, `measure_field` (arrays) and `measure_stack` (three dimensions). Where a field is measured, the cell is the
 nucleus expanded by `expand_px`. The code is compiled on first use, which takes a minute or two, is said, and is kept on disk: beside
 the package, else in the user's cache, or where `NUMBA_CACHE_DIR` says.
-`python benchmarks/measure.py` prints how fast it is then. `table.uns["measure"]` holds `measure_version`, the settings and the pixel
+`python benchmarks/measure.py` prints how fast it is then: 1,159 nuclei a second and core for all 549 columns of four stains (nuclei of
+1,262 pixels), 1.85 times as many with two threads; beside it, twelve properties of scikit-image 656, its co-occurrence matrices 23.
+`table.uns["measure"]` holds `measure_version`, the settings and the pixel
 size; measuring again replaces the columns that are listed here and no others.
 
 A column is called `<region>_<feature>`, `<region>_<feature>_<stain>` or `<region>_<feature>_<stain>_<stain>`. The
