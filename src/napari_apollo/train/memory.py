@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 
 from napari_apollo.model.network import Network
+from napari_apollo.progress import Progress, Step
 from napari_apollo.train.data import CellData
 
 _FALLBACK = 4e9  # bytes taken to be free where the system does not say
@@ -83,3 +84,14 @@ def _size(number: float) -> str:
         if number >= factor:
             return f"{number / factor:.1f} {unit}"
     return f"{number / 1e3:.0f} kB"
+
+
+def place_cells(
+    training: CellData, validation: CellData, network: Network, memory_gb: float, progress: Progress
+) -> None:
+    """Bring cells onto the device where they fit, and say how much memory the job takes."""
+    plan = plan_memory(training, validation, network, memory_gb)
+    progress(Step("Memory", detail=plan.in_words()))
+    if plan.resident:
+        training.to_device()
+        validation.to_device()

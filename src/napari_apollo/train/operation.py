@@ -10,21 +10,19 @@ from napari_apollo.cells import CellStore
 from napari_apollo.errors import Cancelled
 from napari_apollo.model.apollo import Apollo
 from napari_apollo.model.device import describe_device, pick_device
-from napari_apollo.model.network import Network
 from napari_apollo.model.precision import set_precision
 from napari_apollo.progress import Progress, ShouldStop, Step, never, silent
 from napari_apollo.train.build import image_architecture, seeded_network
 from napari_apollo.train.cards import card_of_training
 from napari_apollo.train.checkpoints import checkpoint_threads
 from napari_apollo.train.config import TrainConfig
-from napari_apollo.train.data import CellData
 from napari_apollo.train.dataset import TEST, TRAIN, VALIDATION, Dataset, open_dataset
 from napari_apollo.train.folder import AnyConfig, RunFolder, prepare_folder
 from napari_apollo.train.gap import encoding_gap
 from napari_apollo.train.keeper import Keeper
 from napari_apollo.train.loop import Loop, own_random_numbers
 from napari_apollo.train.machine import place_network
-from napari_apollo.train.memory import plan_memory
+from napari_apollo.train.memory import place_cells
 from napari_apollo.train.objectives import get_objective, one_protein
 from napari_apollo.train.sampling import step_seed
 from napari_apollo.train.scores import score_model
@@ -134,7 +132,7 @@ def train_into(
     every_protein = not one_protein(config.objective)
     training = dataset.cells(TRAIN, device, every_protein=every_protein, team=team)
     validation = dataset.cells(VALIDATION, device, every_protein=every_protein, team=team)
-    _place(training, validation, network, config, progress)
+    place_cells(training, validation, network, config.memory_gb, progress)
     with own_random_numbers(device):
         torch.manual_seed(step_seed(config.seed, _LATENTS, 0, *team.counters))
         objective = get_objective(config.objective, network, training, config)
@@ -181,17 +179,6 @@ def train_into(
     )
     model.save(folder.model, overwrite=True)
     return model
-
-
-def _place(
-    training: CellData, validation: CellData, network: Network, config: TrainConfig, progress: Progress
-) -> None:
-    """Bring crops onto the device where they fit, and say how much memory the job takes."""
-    plan = plan_memory(training, validation, network, config.memory_gb)
-    progress(Step("Memory", detail=plan.in_words()))
-    if plan.resident:
-        training.to_device()
-        validation.to_device()
 
 
 def _in_words(dataset: Dataset) -> str:

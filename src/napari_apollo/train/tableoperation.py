@@ -12,7 +12,6 @@ from napari_apollo.cells import CellStore
 from napari_apollo.model.apollo import Apollo
 from napari_apollo.model.device import describe_device, pick_device
 from napari_apollo.model.modality import Architecture, paper_widths
-from napari_apollo.model.network import Network
 from napari_apollo.model.precision import set_precision
 from napari_apollo.progress import Progress, ShouldStop, Step
 from napari_apollo.tables.reading import FilePart, cell_names, cell_names_of_all, file_parts, modality_name
@@ -20,13 +19,12 @@ from napari_apollo.tables.writing import PREFIX, write_latents
 from napari_apollo.train.build import seeded_network
 from napari_apollo.train.cards import card_of_training
 from napari_apollo.train.checkpoints import checkpoint_threads
-from napari_apollo.train.data import CellData
 from napari_apollo.train.folder import RunFolder
 from napari_apollo.train.gap import encoding_gap
 from napari_apollo.train.keeper import Keeper
 from napari_apollo.train.loop import Loop, own_random_numbers
 from napari_apollo.train.machine import place_network
-from napari_apollo.train.memory import free_memory, plan_memory
+from napari_apollo.train.memory import free_memory, place_cells
 from napari_apollo.train.objectives import get_objective, normal_codes
 from napari_apollo.train.sampling import step_seed
 from napari_apollo.train.split import TEST, VALIDATION
@@ -78,7 +76,7 @@ def train_tables_into(
     chosen = dataset.learnt(config.seed)
     training = dataset.cells(chosen, device)
     validation = dataset.cells(dataset.split.cells(VALIDATION), device)
-    _place(training, validation, network, config, progress)
+    place_cells(training, validation, network, config.memory_gb, progress)
     settings = in_nats(config, dataset)
     with own_random_numbers(device):
         torch.manual_seed(step_seed(config.seed, _LATENTS, 0))
@@ -205,14 +203,3 @@ def _write_store(path: Path, latents: Mapping[str, Mapping[str, np.ndarray]]) ->
             for key, values in arrays.items():
                 table.obsm[key] = values
     store.write_table(table)
-
-
-def _place(
-    training: CellData, validation: CellData, network: Network, config: TableTrainConfig, progress: Progress
-) -> None:
-    """Bring compressed tables onto the device where they fit, and say how much memory the job takes."""
-    plan = plan_memory(training, validation, network, config.memory_gb)
-    progress(Step("Memory", detail=plan.in_words()))
-    if plan.resident:
-        training.to_device()
-        validation.to_device()
