@@ -86,6 +86,16 @@ def test_a_panel_may_be_named_freely_where_channels_are_given(write) -> None:
     assert Study.from_csv(again.path) == study
 
 
+def test_one_panel_in_two_orders_never_swaps_channels(write, tmp_path: Path) -> None:
+    rows = "a.tif,T: DAPI/CD4/CD8,P1,control{}\nb.tif,T: DAPI/CD8/CD4,P2,control{}\n"
+    with pytest.raises(StudyError, match="line 3: panel 'T' lists DAPI, CD8, CD4, and DAPI, CD4, CD8"):
+        Study.from_csv(write(HEADER + rows.format("", "")))
+    told = rows.format(",DAPI;CD4;CD8", ",DAPI;CD8;CD4")
+    study = Study.from_csv(write(HEADER.replace("condition", "condition,channels") + told))
+    assert [field.panel.stains for field in study] == [("DAPI", "CD4", "CD8")] * 2
+    assert [field.channels for field in study] == [("DAPI", "CD4", "CD8"), ("DAPI", "CD8", "CD4")]
+
+
 def test_several_rows_may_name_one_image(write) -> None:
     text = (
         "image,panel,donor,condition,labels,channels\n"

@@ -208,9 +208,17 @@ def _fields(
         if twin != line:
             problems.append(f"line {line}: the field {field.field!r} stands in line {twin} already")
             continue
-        # The same stains under the same name are one panel, in whatever order a file has them.
+        # The same stains under the same name are one panel, in whatever order the channels of a file are.
         panel = panels.setdefault(field.panel.name.casefold(), field.panel)
         if set(panel.stains) == set(field.panel.stains):
+            if panel.stains != field.panel.stains and field.channels is None:
+                # The order may be all there is to tell which channel is which.
+                problems.append(
+                    f"line {line}: panel {panel.name!r} lists {', '.join(field.panel.stains)}, and "
+                    f"{', '.join(panel.stains)} in a line before; a panel has one order, and a file in "
+                    "which channels lie otherwise needs the column 'channels'"
+                )
+                continue
             field = field.model_copy(update={"panel": panel})
         fields.append(field)
     return tuple(fields)
