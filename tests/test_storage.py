@@ -82,8 +82,8 @@ def test_a_file_is_replaced_whole(tmp_path: Path) -> None:
 
 def test_an_interrupted_replacement_is_recovered(tmp_path: Path) -> None:
     target = tmp_path / "table"
-    (tmp_path / "table.old").mkdir()
-    (tmp_path / "table.old" / "x").write_text("1")
+    (tmp_path / "table.replaced-by-napari-apollo").mkdir()
+    (tmp_path / "table.replaced-by-napari-apollo" / "x").write_text("1")
     recover_folder(target)
     assert contents(target) == ["x"]
     new = tmp_path / "new"
@@ -91,6 +91,68 @@ def test_an_interrupted_replacement_is_recovered(tmp_path: Path) -> None:
     replace_folder(new, target)
     assert contents(tmp_path) == ["table"]
     assert contents(target) == []
+
+
+def test_what_was_cut_short_is_not_lost_to_the_next_writer(tmp_path: Path) -> None:
+    target = tmp_path / "store"
+    between = tmp_path / "store.replaced-by-napari-apollo"
+    between.mkdir()
+    (between / "x").write_text("1")
+    with pytest.raises(FileError, match="exists already"), whole_folder(target):
+        pass
+    assert contents(target) == ["x"]
+
+
+def test_a_copy_that_somebody_called_old_is_left_alone(tmp_path: Path) -> None:
+    target, kept = tmp_path / "store", tmp_path / "store.old"
+    for folder in (target, kept):
+        folder.mkdir()
+        (folder / "x").write_text(folder.name)
+    with whole_folder(target, overwrite=True) as partial:
+        (partial / "x").write_text("new")
+    assert (kept / "x").read_text() == "store.old"
+    target.rename(tmp_path / "elsewhere")
+    recover_folder(target)
+    assert contents(tmp_path) == ["elsewhere", "store.old"]
+
+
+def test_somebody_elses_folder_is_never_replaced(tmp_path: Path) -> None:
+    target = tmp_path / "images"
+    target.mkdir()
+    with whole_folder(target, overwrite=True, mark="zarr.json") as partial:  # an empty one may be
+        (partial / "zarr.json").write_text("1")
+    with whole_folder(target, overwrite=True, mark="zarr.json") as partial:
+        (partial / "photo.tif").write_text("1")
+    with (
+        pytest.raises(FileError, match="holds other files"),
+        whole_folder(target, overwrite=True, mark="zarr.json"),
+    ):
+        pass
+    assert contents(target) == ["photo.tif"]
+    with pytest.raises(FileError, match="is a file"), whole_folder(target / "photo.tif", overwrite=True):
+        pass
+    with pytest.raises(FileError, match="exists already"), whole_folder(Path()):
+        pass
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links need a right there")
+def test_links_are_followed(tmp_path: Path) -> None:
+    disk, link = tmp_path / "disk", tmp_path / "store"
+    disk.mkdir()
+    (disk / "x").write_text("1")
+    link.symlink_to(disk)
+    for number in "23":
+        with whole_folder(link, overwrite=True) as partial:
+            (partial / "x").write_text(number)
+        assert (disk / "x").read_text() == number
+        assert link.is_symlink()
+    (tmp_path / "manifest").symlink_to(disk / "x")
+    write_json(tmp_path / "manifest", 4)
+    assert (disk / "x").read_text() == "4\n"
+    disk.rename(tmp_path / "disk.replaced-by-napari-apollo")
+    recover_folder(link)
+    assert (link / "x").exists()
+    assert contents(tmp_path) == ["disk", "manifest", "store"]
 
 
 @pytest.mark.parametrize("name", ["status.json", "complete", "store.cells.zarr"])

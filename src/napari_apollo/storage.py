@@ -24,6 +24,8 @@ from napari_apollo.errors import FileError, StorageFull
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _ABANDONED = 7 * 24 * 3600.0
+# Nobody else names a folder so: what people call "store.old" is theirs and is never touched.
+_REPLACED = ".replaced-by-napari-apollo"
 
 
 def is_disk_full(error: BaseException) -> bool:
@@ -64,15 +66,18 @@ def disk_full_named(target: Path) -> Iterator[None]:
 
 
 @contextmanager
-def whole_folder(target: Path, *, overwrite: bool = False) -> Iterator[Path]:
+def whole_folder(target: Path, *, overwrite: bool = False, mark: str = "") -> Iterator[Path]:
     """Folder that appears under its name only when the block ends well.
 
     Parameters
     ----------
     target
-        The final folder.
+        The final folder; where it is a link, the folder that it leads to.
     overwrite
         Replace a folder that exists; the old one is kept until the new one is complete.
+    mark
+        File that every folder of the kind that is written holds. A folder that has contents and no such file
+        is somebody's, and is not replaced even where ``overwrite`` is set.
 
     Yields
     ------
@@ -83,13 +88,13 @@ def whole_folder(target: Path, *, overwrite: bool = False) -> Iterator[Path]:
     Raises
     ------
     FileError
-        When the target exists and ``overwrite`` is not set.
+        When the target exists and ``overwrite`` is not set, or is something else than what is written.
     StorageFull
         When no space is left.
     """
-    target = Path(target)
-    if target.exists() and not overwrite:
-        raise FileError(target, "exists already.", "Name another place, or allow to overwrite it.")
+    target = _followed(target)
+    recover_folder(target)
+    require_replaceable(target, overwrite=overwrite, mark=mark)
     partial = _partial(target)
     try:
         with disk_full_named(target):
@@ -101,6 +106,29 @@ def whole_folder(target: Path, *, overwrite: bool = False) -> Iterator[Path]:
         shutil.rmtree(partial, ignore_errors=True)
 
 
+def require_replaceable(target: Path, *, overwrite: bool, mark: str = "") -> None:
+    """Refuse a folder that may not be written, before any work; see `whole_folder` for the parameters.
+
+    Raises
+    ------
+    FileError
+        When it exists and ``overwrite`` is not set, is a file, or holds something else.
+    """
+    target = Path(target)
+    if not target.exists():
+        return
+    if not overwrite:
+        raise FileError(target, "exists already.", "Name another place, or allow to overwrite it.")
+    if not target.is_dir():
+        raise FileError(target, "is a file, and a folder is to be written.", "Name another place.")
+    if mark and not (target / mark).exists() and any(target.iterdir()):
+        raise FileError(
+            target,
+            f"holds other files (and no {mark}), so it is not replaced, although overwriting is allowed.",
+            "Name another place.",
+        )
+
+
 @contextmanager
 def whole_file(target: Path) -> Iterator[Path]:
     """File that appears under its name, or replaces the old one, only when the block ends well.
@@ -108,14 +136,15 @@ def whole_file(target: Path) -> Iterator[Path]:
     Yields
     ------
     pathlib.Path
-        Where to write; it keeps the suffix of the target.
+        Where to write; it keeps the suffix of the target. Where the target is a link, the file that it
+        leads to is replaced.
 
     Raises
     ------
     StorageFull
         When no space is left.
     """
-    target = Path(target)
+    target = _followed(target)
     partial = _partial(target, target.suffix)
     try:
         with disk_full_named(target):
@@ -140,7 +169,7 @@ def replace_folder(source: Path, target: Path) -> None:
     Two renames, as no system call swaps folders everywhere; ``recover_folder`` mends the moment
     between them.
     """
-    old = target.with_name(f"{target.name}.old")
+    old = _replaced(target)
     shutil.rmtree(old, ignore_errors=True)
     if target.exists():
         target.rename(old)
@@ -150,7 +179,8 @@ def replace_folder(source: Path, target: Path) -> None:
 
 def recover_folder(target: Path) -> None:
     """Undo a replacement that was interrupted between its two renames."""
-    old = target.with_name(f"{target.name}.old")
+    target = _followed(target)
+    old = _replaced(target)
     if not old.exists() or target.exists():
         return
     # Another process may be between its renames just now; it needs microseconds.
@@ -171,6 +201,17 @@ def sweep_partials(target: Path) -> None:
                 _remove(path)
         except FileNotFoundError:
             continue  # its writer finished meanwhile
+
+
+def _followed(target: Path) -> Path:
+    """Where a link leads (people keep large data on another disk); a name without ``..`` at its end."""
+    target = Path(target)
+    return target.resolve() if target.is_symlink() or target.name in ("", "..") else target
+
+
+def _replaced(target: Path) -> Path:
+    """Where a folder is while another one takes its place."""
+    return target.with_name(f"{target.name}{_REPLACED}")
 
 
 def _partial(target: Path, suffix: str = "") -> Path:

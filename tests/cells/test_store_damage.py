@@ -289,7 +289,7 @@ def _fail(*arguments: object) -> None:
 def test_a_table_swap_that_was_cut_short_is_recovered(small_store: Small) -> None:
     store, _ = small_store
     folder = store.path / "table"
-    folder.rename(store.path / "table.old")
+    folder.rename(store.path / "table.replaced-by-napari-apollo")
     fresh = CellStore.open(store.path)
     assert len(fresh.obs) == 180
     assert fresh.verify() == []
@@ -297,5 +297,5 @@ def test_a_table_swap_that_was_cut_short_is_recovered(small_store: Small) -> Non
 
 def test_a_store_swap_that_was_cut_short_is_recovered(small_store: Small) -> None:
     store, _ = small_store
-    store.path.rename(store.path.with_name(store.path.name + ".old"))
+    store.path.rename(store.path.with_name(store.path.name + ".replaced-by-napari-apollo"))
     assert CellStore.open(store.path).verify() == []

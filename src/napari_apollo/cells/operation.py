@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from napari_apollo import __version__
+from napari_apollo.cells.checksums import DESCRIPTION
 from napari_apollo.cells.config import CropConfig
 from napari_apollo.cells.cropping import Cut, crop_cells, peak_bytes, plan_jobs
 from napari_apollo.cells.normalisation import NormalisationBuilder
@@ -19,8 +20,9 @@ from napari_apollo.cells.shape import COLUMNS
 from napari_apollo.cells.store import CellStore
 from napari_apollo.cells.survey import FieldSurvey, TileJob, survey_tile, tiles_of
 from napari_apollo.cells.writer import HELD_OUT, CellStoreWriter
-from napari_apollo.errors import FileError, StudyError
+from napari_apollo.errors import StudyError
 from napari_apollo.progress import Progress, ShouldStop, Step, never, silent
+from napari_apollo.storage import require_replaceable
 from napari_apollo.study import Study, open_field
 from napari_apollo.tasks import available_cores, map_tasks
 
@@ -96,8 +98,7 @@ def crop(
 
 def _check_start(study: Study, config: CropConfig) -> None:
     """Everything that can be refused before any work."""
-    if config.output.exists() and not config.overwrite:
-        raise FileError(config.output, "exists already.", "Name another place, or allow to overwrite it.")
+    require_replaceable(config.output, overwrite=config.overwrite, mark=DESCRIPTION)
     unlabelled = [field.field for field in study if field.labels is None]
     if unlabelled:
         raise StudyError("Segment the study first; these fields have no label image:", unlabelled)

@@ -110,7 +110,9 @@ class CellStoreWriter:
         self._folder = self.path
 
     def __enter__(self) -> Self:
-        self._folder = self._stack.enter_context(whole_folder(self.path, overwrite=self.overwrite))
+        self._folder = self._stack.enter_context(
+            whole_folder(self.path, overwrite=self.overwrite, mark=checksums.DESCRIPTION)
+        )
         size = self.crop_size
         for name, panel in self.panels.items():
             base = Path("panels") / panel_folder(name)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 SCHEMA_VERSION = 1
 REPORT = "interpretation.html"
+RESULTS = "interpretation.json"
 
 
 @dataclass
@@ -147,10 +148,10 @@ class Interpretation:
         """
         from napari_apollo.interpret.report import interpretation_page
 
-        with whole_folder(folder, overwrite=overwrite) as partial:
+        with whole_folder(folder, overwrite=overwrite, mark=RESULTS) as partial:
             for name, table in self.tables().items():
                 table.to_csv(partial / f"{name}.csv", index=False)
-            write_json(partial / "interpretation.json", self.to_json())
+            write_json(partial / RESULTS, self.to_json())
             self.to_anndata().write_h5ad(partial / "interpretation.h5ad")
             interpretation_page(self).write(partial / REPORT)
         return Path(folder) / REPORT

@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from napari_apollo.errors import FileError
 from napari_apollo.interpret.config import InterpretConfig
-from napari_apollo.interpret.findings import Interpretation
+from napari_apollo.interpret.findings import RESULTS, Interpretation
 from napari_apollo.interpret.kept import KeptSteps
 from napari_apollo.interpret.source import gather, open_source
 from napari_apollo.interpret.steps import Interpreting
 from napari_apollo.progress import Progress, ShouldStop, Step, never, silent
+from napari_apollo.storage import require_replaceable
 
 if TYPE_CHECKING:
     from napari_apollo.cells.store import CellStore
@@ -56,7 +56,8 @@ def interpret(
     """
     config = config or InterpretConfig()
     source = open_source(run_or_store, config)
-    _refuse_to_overwrite(config)
+    if config.output is not None:
+        require_replaceable(config.output, overwrite=config.overwrite, mark=RESULTS)
     kept = KeptSteps(_kept_in(config))
     cells = gather(source, config, kept, progress, should_stop)
     found = Interpreting(source, config, cells, kept, progress, should_stop).run()
@@ -64,11 +65,6 @@ def interpret(
         progress(Step("Writing the report"))
         found.write(config.output, overwrite=config.overwrite)
     return found
-
-
-def _refuse_to_overwrite(config: InterpretConfig) -> None:
-    if config.output is not None and config.output.exists() and not config.overwrite:
-        raise FileError(config.output, "exists already.", "Name another place, or allow to overwrite it.")
 
 
 def _kept_in(config: InterpretConfig) -> Path | None:

@@ -136,7 +136,7 @@ def write_model(folder: Path, network: Network, card: ModelCard, *, overwrite: b
     StorageFull
         When no space is left.
     """
-    with whole_folder(Path(folder), overwrite=overwrite) as partial:
+    with whole_folder(Path(folder), overwrite=overwrite, mark=CARD) as partial:
         checksum = write_tensors(partial / WEIGHTS, network.state_dict())
         card = card.model_copy(update={"schema_version": SCHEMA_VERSION, "weights_sha256": checksum})
         write_json(partial / CARD, card.model_dump(mode="json"))

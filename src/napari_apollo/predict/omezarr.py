@@ -121,7 +121,7 @@ def overlay(
     for image in _images(store, config.images):
         source = _Source(store, predictions, study, image)
         target = config.output / f"{default_name(Path(image))}.ome.zarr"
-        with whole_folder(target, overwrite=config.overwrite) as folder:
+        with whole_folder(target, overwrite=config.overwrite, mark="zarr.json") as folder:
             _write_image(folder, source, config, progress, should_stop)
         written.append(target)
     return written

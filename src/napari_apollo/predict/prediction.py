@@ -12,7 +12,7 @@ import numpy as np
 from pydantic import Field
 
 from napari_apollo import __version__
-from napari_apollo.cells.checksums import Sums
+from napari_apollo.cells.checksums import DESCRIPTION, Sums
 from napari_apollo.cells.store import CellStore
 from napari_apollo.cells.writer import panel_folder
 from napari_apollo.config import OperationConfig
@@ -147,7 +147,7 @@ def predict(
     progress(Step("Memory", detail=needs))
     results = CellResults(store.n_cells)
     done, total = 0, sum(store.count(name) for name in panels)
-    with whole_folder(target, overwrite=config.overwrite) as folder:
+    with whole_folder(target, overwrite=config.overwrite, mark=DESCRIPTION) as folder:
         parts: dict[str, PanelPredictions] = {}
         sums: Sums = {}
         for name in panels:

@@ -95,7 +95,7 @@ def simulate(config: SimulateConfig, *, progress: Progress = silent, should_stop
     jobs = _jobs(config)
     stage = "Simulating fields"
     progress(Step(stage, 0, len(jobs), f"{field_memory(config) / 1e6:.0f} MB a field at work"))
-    with whole_folder(config.output, overwrite=config.overwrite) as folder:
+    with whole_folder(config.output, overwrite=config.overwrite, mark="simulation.json") as folder:
         rows, truths, foci = [], [], []
         results = map_tasks(partial(_simulate_job, config=config), jobs, should_stop=should_stop)
         for done, ((donor, _, _), field) in enumerate(zip(jobs, results, strict=True), 1):
