@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,6 +13,7 @@ import pytest
 import tifffile
 import zarr
 
+from napari_apollo.cells import CellStore
 from napari_apollo.errors import Cancelled, DataError, FileError, PanelMismatch
 from napari_apollo.predict import Canvas, OverlayConfig, channel_name, overlay
 from napari_apollo.predict.pyramid import halve_block
@@ -148,6 +151,58 @@ def test_without_the_study_crops_are_put_back(placed: SimpleNamespace, tmp_path:
     assert (
         group.attrs["ome"]["multiscales"][0]["datasets"][0]["coordinateTransformations"][0]["scale"][1] == 0.5
     )
+
+
+def test_images_of_one_name_do_not_replace_one_another(placed: SimpleNamespace, tmp_path: Path) -> None:
+    """As in condition/panel/donor/image.tif, the tree that studies come as."""
+    store = _moved(placed, tmp_path, lambda field: str(tmp_path / field / "image.tif"))
+    for name in ("field_0", "field_1"):
+        (tmp_path / name).mkdir()
+        shutil.copy(placed.folder / "image.tif", tmp_path / name)
+    config = OverlayConfig(output=tmp_path / "out", stains=("DAPI",), roles=("measured",), labels=False)
+    paths = overlay(store, placed.predictions, config)
+    assert [path.name for path in paths] == ["field_0_image.ome.zarr", "field_1_image.ome.zarr"]
+    pixels = [np.asarray(zarr.open_group(path, mode="r")["0"]) for path in paths]
+    assert not np.array_equal(*pixels)
+    only = config.model_copy(update={"images": ("field_1",), "output": tmp_path / "only"})
+    assert [path.name for path in overlay(store, placed.predictions, only)] == ["field_1_image.ome.zarr"]
+
+
+def test_a_study_that_was_moved_is_known_by_its_fields(placed: SimpleNamespace, tmp_path: Path) -> None:
+    store = _moved(placed, tmp_path, lambda field: "images/image.tif")  # relative to where it was cut
+    config = OverlayConfig(output=tmp_path / "out", stains=("DAPI",), roles=("measured",), labels=False)
+    (path,) = overlay(store, placed.predictions, config, study=placed.study)
+    assert np.array_equal(np.asarray(zarr.open_group(path, mode="r")["0"])[0], placed.image[0])
+    other = Study(field.model_copy(update={"field": f"x{k}"}) for k, field in enumerate(placed.study))
+    with pytest.raises(DataError, match=r"has no field of the image images.image\.tif .*field_0, field_1"):
+        overlay(store, placed.predictions, config, study=other)
+
+
+def test_one_file_per_stain_needs_no_study(placed: SimpleNamespace, tmp_path: Path) -> None:
+    for channel, stain in zip(placed.image, ("DAPI", "CD3", "CD8"), strict=True):
+        tifffile.imwrite(tmp_path / f"f1_{stain}.tif", channel)
+    store = _moved(placed, tmp_path, lambda field: str(tmp_path / "f1_*.tif"))
+    config = OverlayConfig(output=tmp_path / "out", stains=("DAPI",), roles=("measured",))
+    (path,) = overlay(store, placed.predictions, config)
+    assert zarr.open_group(path, mode="r")["0"].shape == (1, *SHAPE)
+
+
+def test_an_image_is_never_replaced_by_its_overlay(placed: SimpleNamespace, tmp_path: Path) -> None:
+    config = OverlayConfig(output=tmp_path, stains=("DAPI",), roles=("measured",), overwrite=True)
+    (image,) = overlay(placed.store, placed.predictions, config)
+    store = _moved(placed, tmp_path, lambda field: str(image))
+    with pytest.raises(FileError, match="is the image itself"):
+        overlay(store, placed.predictions, config)
+
+
+def _moved(placed: SimpleNamespace, folder: Path, image: Callable[[str], str]) -> CellStore:
+    """The same cells in a store that has other paths of images."""
+    shutil.copytree(placed.store.path, folder / "moved.cells.zarr")
+    store = CellStore.open(folder / "moved.cells.zarr")
+    table = store.table.copy()
+    table.obs["image"] = [image(field) for field in table.obs["field"]]
+    store.write_table(table)
+    return store
 
 
 def test_requests_that_cannot_be_met(placed: SimpleNamespace, tmp_path: Path, made: SimpleNamespace) -> None:

@@ -227,13 +227,24 @@ def overlay_command(
         Path, typer.Argument(help="Predictions (NAME.predictions.zarr).", show_default=False)
     ],
     config: OverlayConfig,
+    study: Annotated[
+        Path | None,
+        typer.Option(
+            "--study",
+            help="Manifest of the study: its stains are written as whole images where all cells of an image "
+            "were given them, not within cells alone.",
+            show_default=False,
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Write images with their measured, reconstructed and predicted channels as OME-Zarr."""
     from napari_apollo.predict import overlay
 
     with session(as_json=as_json) as run:
-        written = overlay(store, predictions, config, progress=run.progress, should_stop=run.should_stop)
+        written = overlay(
+            store, predictions, config, study=study, progress=run.progress, should_stop=run.should_stop
+        )
         run.finish({"images": [str(path) for path in written]}, "\n".join(map(str, written)))
 
 

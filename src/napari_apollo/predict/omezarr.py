@@ -23,7 +23,7 @@ from zarr.codecs import BloscCodec
 
 from napari_apollo.cells.store import CellStore
 from napari_apollo.config import OperationConfig
-from napari_apollo.errors import DataError
+from napari_apollo.errors import DataError, FileError, ImageError
 from napari_apollo.panels import same_stain
 from napari_apollo.predict.canvas import Canvas
 from napari_apollo.predict.colours import stain_colours
@@ -34,7 +34,7 @@ from napari_apollo.predict.store import PredictionStore
 from napari_apollo.progress import Progress, ShouldStop, Step, never, silent, stop_if_asked
 from napari_apollo.storage import whole_folder
 from napari_apollo.study import FieldImage, Study, open_field
-from napari_apollo.study.fields import default_name
+from napari_apollo.study.fields import default_name, unique_names
 from napari_apollo.study.images import open_source
 
 if TYPE_CHECKING:
@@ -47,7 +47,8 @@ class OverlayConfig(OperationConfig):
     """Settings of an overlay."""
 
     output: Path = Path("overlays")
-    """Folder that gets one IMAGE.ome.zarr for every image."""
+    """Folder that gets one IMAGE.ome.zarr for every image; folders that tell images of one name apart are
+    part of the name."""
 
     images: tuple[str, ...] = ()
     """Images, or names of fields, to write; all where none is named."""
@@ -118,9 +119,12 @@ def overlay(
         study = Study.from_csv(study)
     predictions.require_fits(store.obs, store.path)
     written = []
+    names = _names(store)
     for image in _images(store, config.images):
         source = _Source(store, predictions, study, image)
-        target = config.output / f"{default_name(Path(image))}.ome.zarr"
+        target = config.output / f"{names[image]}.ome.zarr"
+        if target.exists() and any(path.exists() and path.samefile(target) for path in source.files):
+            raise FileError(target, "is the image itself.", "Write overlays to another folder.")
         with whole_folder(target, overwrite=config.overwrite, mark="zarr.json") as folder:
             _write_image(folder, source, config, progress, should_stop)
         written.append(target)
@@ -135,17 +139,19 @@ class _Source:
     ) -> None:
         self.predictions = predictions
         self.image = image
-        self.fields: tuple[StudyField, ...] = tuple(
-            field for field in study or () if str(field.image) == image
-        )
+        self.fields = _fields_of(image, store, study)
+        self.files = {Path(image), *(field.image for field in self.fields)}
         self.opened: tuple[FieldImage, ...] = tuple(open_field(field) for field in self.fields)
         if self.opened:
             self.shape = self.opened[0].shape
-        elif Path(image).exists():
-            layout = open_source(Path(image)).layout
-            self.shape = (layout.length("Y"), layout.length("X"))
         else:
-            raise DataError(f"{image}: no such file, so its size is not known; give the study as well.")
+            try:
+                layout = open_source(Path(image)).layout
+            except ImageError as error:
+                raise DataError(
+                    f"{error} Its size is not known without it; give the study as well."
+                ) from error
+            self.shape = (layout.length("Y"), layout.length("X"))
         self.canvas = Canvas(store, predictions, image=image, shape=self.shape)
         scale = float(self.canvas.placement.scale[0])
         size = store.pixel_size_um
@@ -176,6 +182,37 @@ class _Source:
             return None
         image = self.opened[0]
         return image.lazy()[image.field.panel.index(stain)]
+
+
+def _fields_of(image: str, store: CellStore, study: Study | None) -> tuple[StudyField, ...]:
+    """Fields of the study that an image of the store is, also where the study was moved meanwhile.
+
+    Raises
+    ------
+    DataError
+        When a study is given and has none.
+    """
+    if study is None:
+        return ()
+    obs = store.obs
+    own = set(obs["field"][obs["image"].astype(str) == image].astype(str))
+    fields = tuple(field for field in study if str(field.image) == image) or tuple(
+        field for field in study if field.field in own and field.image.name == Path(image).name
+    )
+    if not fields:
+        raise DataError(
+            f"{study.path or 'The study'} has no field of the image {image} (in {store.path}: "
+            f"{', '.join(sorted(own))}); give the study that the cells were cut from."
+        )
+    return fields
+
+
+def _names(store: CellStore) -> dict[str, str]:
+    """Name of each image's overlay: that of its file, with folders where several files share it."""
+    first = store.obs.drop_duplicates("image")
+    images = [str(image) for image in first["image"]]
+    panels = [str(panel) for panel in first["panel"]]
+    return dict(zip(images, unique_names([Path(image) for image in images], panels), strict=True))
 
 
 def _images(store: CellStore, wanted: Sequence[str]) -> list[str]:
