@@ -139,6 +139,14 @@ class StoreDamaged(StoreError):
     """Data in a store do not match their checksums, or parts of it are gone."""
 
 
+class StoreChanged(StoreError):
+    """Something else wrote to a store after it was read; writing now would undo that."""
+
+
+class StoreBusy(StoreError):
+    """Something else has been writing to a store all the while."""
+
+
 class StoreTooNew(StoreError):
     """A store was written by a newer version of napari-apollo."""
 

@@ -20,12 +20,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from napari_apollo.errors import FileError, StorageFull
+from napari_apollo.errors import FileError, StorageFull, StoreBusy
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _ABANDONED = 7 * 24 * 3600.0
 # Nobody else names a folder so: what people call "store.old" is theirs and is never touched.
 _REPLACED = ".replaced-by-napari-apollo"
+
+PATIENCE = 600.0
+"""Seconds that a writer waits for another one: the table of a million cells takes a minute."""
 
 
 def is_disk_full(error: BaseException) -> bool:
@@ -155,6 +158,42 @@ def whole_file(target: Path) -> Iterator[Path]:
             partial.replace(target)
     finally:
         partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def one_writer(target: Path, patience: float = PATIENCE) -> Iterator[None]:
+    """Let one writer at a time change something that others may write to, too.
+
+    The lock lies beside the target as ``.<name>.lock`` and stays there, empty: removing it would let two in.
+    The system gives it back when a process ends, however that happens.
+
+    Parameters
+    ----------
+    target
+        What is written to, in this process or another, on this machine or another that shares the disk.
+    patience
+        Seconds to wait for the one before.
+
+    Raises
+    ------
+    StoreBusy
+        When that one has not ended in time.
+    """
+    import filelock
+
+    lock = filelock.FileLock(target.with_name(f".{target.name}.lock"), timeout=patience)
+    try:
+        lock.acquire()
+    except filelock.Timeout as error:
+        raise StoreBusy(
+            target,
+            f"another program has been writing to it for {patience:.0f} s.",
+            "Wait until that is done, or end it, and try again.",
+        ) from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def write_json(target: Path, content: Any) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -13,6 +14,9 @@ from napari_apollo.annotate.annotations import Annotations
 from napari_apollo.annotate.files import read_annotations
 from napari_apollo.cells import CellStore
 from napari_apollo.storage import whole_file
+
+if TYPE_CHECKING:
+    import anndata
 
 COLUMN = "annotation"
 EXCLUDED = "excluded"
@@ -69,7 +73,11 @@ def write_annotations(store: CellStore, people: Mapping[str, Annotations] | None
     cells taken in again pass it unless there is another reason.
     """
     said = annotation_table(store, people)
-    table = store.table.copy()
+    store.update_table(lambda table: _with_annotations(table, said))
+
+
+def _with_annotations(table: anndata.AnnData, said: pd.DataFrame) -> anndata.AnnData:
+    table = table.copy()
     obs = table.obs
     for column in [name for name in obs.columns if name.startswith(f"{COLUMN}_")]:
         del obs[column]
@@ -90,4 +98,4 @@ def write_annotations(store: CellStore, people: Mapping[str, Annotations] | None
         words[position] = ";".join(own)
         passed[position] = not own
     obs["qc"], obs["qc_reason"] = passed, words
-    store.write_table(table)
+    return table

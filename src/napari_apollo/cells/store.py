@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -16,10 +16,10 @@ from napari_apollo.cells import checksums, shards
 from napari_apollo.cells import table as tables
 from napari_apollo.cells.normalisation import GroupBy, Normalisation, NormalisationBuilder
 from napari_apollo.cells.writer import SCHEMA_VERSION, CellStoreWriter, panel_folder, read_root
-from napari_apollo.errors import DataError, StoreDamaged, StoreError
+from napari_apollo.errors import DataError, StoreChanged, StoreDamaged, StoreError
 from napari_apollo.panels import Panel
 from napari_apollo.progress import Progress, ShouldStop, Step, never, silent
-from napari_apollo.storage import recover_folder
+from napari_apollo.storage import one_writer, recover_folder
 
 if TYPE_CHECKING:
     import anndata
@@ -64,6 +64,8 @@ class CellStore:
             raise StoreDamaged(
                 self.path, "its description lacks what a cell store says of itself."
             ) from error
+        self._root = attributes[checksums.SEAL]
+        self._table_version = ""  # of the table as it was read here last
         self._groups: dict[str, NDArray[np.str_]] = {}
         self._arrays = {
             (name, kind): shards.CellArray(
@@ -117,7 +119,7 @@ class CellStore:
         StoreDamaged
             When bytes of it are missing or changed.
         """
-        table = tables.read_folder(self.path / "table")
+        table, self._table_version = tables.read_settled(self.path / "table")
         counts = table.obs["panel"].value_counts().to_dict()
         if counts != {name: self.count(name) for name in self.panels if self.count(name)}:
             raise StoreDamaged(self.path / "table", "the table is not about the cells of this store.")
@@ -229,18 +231,69 @@ class CellStore:
         return builder.build()[0]
 
     def write_table(self, table: anndata.AnnData) -> None:
-        """Replace the table, whole or not at all.
+        """Replace the table, whole or not at all, where nobody else wrote to it since it was read here.
 
         Raises
         ------
         DataError
             When it is not about the same cells in the same order.
+        StoreChanged
+            When another program, or another window, wrote to it since. ``update_table`` never meets that.
+        StoreBusy
+            When another program has been writing all the while.
         StorageFull
             When no space is left; the old table stays.
         """
+        with one_writer(self.path):
+            if self._table_version and not self._is_current():
+                raise StoreChanged(
+                    self.path / "table",
+                    "it was written to by another program, or in another window, since it was read here.",
+                    "Open the store again and make the change anew; nothing was overwritten.",
+                )
+            self._replace(table)
+
+    def update_table(self, change: Callable[[anndata.AnnData], anndata.AnnData]) -> None:
+        """Change the table as it stands now, whole or not at all, while everybody else waits.
+
+        What others wrote since it was read here stays, but for what ``change`` puts in its place.
+
+        Parameters
+        ----------
+        change
+            Takes the table as it is, leaves it so, and returns the one to be written: the same cells in
+            the same order.
+
+        Raises
+        ------
+        DataError, StoreBusy, StorageFull
+            As of ``write_table``.
+        StoreChanged
+            When the cells themselves were cut anew since the store was opened.
+        """
+        with one_writer(self.path):
+            if not self._is_current():
+                self._forget_table()
+            self._replace(change(self.table))
+
+    def _is_current(self) -> bool:
+        """Whether the table was read here, and nobody has written since."""
+        return self._table_version == tables.version(self.path / "table")
+
+    def _replace(self, table: anndata.AnnData) -> None:
+        if read_root(self.path)[checksums.SEAL] != self._root:
+            raise StoreChanged(
+                self.path,
+                "its cells were cut anew since it was opened here.",
+                "Open it again; what was found for the old cells does not hold for the new ones.",
+            )
         tables.check_replacement(table, self.table)
         tables.write_whole(table, self.path / "table")
-        del self.table
+        self._forget_table()
+        self._table_version = tables.version(self.path / "table")
+
+    def _forget_table(self) -> None:
+        vars(self).pop("table", None)
         self._groups.clear()
 
     def export_table(self, path: Path | str) -> None:

@@ -11,7 +11,7 @@ import pandas as pd
 
 from napari_apollo.cells import checksums
 from napari_apollo.errors import DataError, FileError, StoreDamaged
-from napari_apollo.storage import whole_file, whole_folder
+from napari_apollo.storage import recover_folder, whole_file, whole_folder
 
 if TYPE_CHECKING:
     import anndata
@@ -51,6 +51,7 @@ COLUMNS = (
 """Columns that every table has, in this order; others follow."""
 
 _FIXED = ("cell_id", "panel", "row")
+_TRIES = 5
 
 
 def make_table(obs: pd.DataFrame, uns: dict[str, Any]) -> anndata.AnnData:
@@ -138,6 +139,40 @@ def read_folder(folder: Path) -> anndata.AnnData:
             table.obs[column] = table.obs[column].astype(object)
     table.obs_names = pd.Index(table.obs["cell_id"].to_numpy(), dtype=object)
     return table
+
+
+def version(folder: Path) -> str:
+    """Stands for what a table holds: the digest of its description, which has the checksums of all its files.
+
+    Empty while there is none, as in the moment in which one table takes the place of another.
+    """
+    try:
+        return str(checksums.sum_of((folder / checksums.DESCRIPTION).read_bytes())["sha256"])
+    except FileNotFoundError:
+        return ""
+
+
+def read_settled(folder: Path) -> tuple[anndata.AnnData, str]:
+    """Read a table, and its version, while others may be replacing it.
+
+    Raises
+    ------
+    StoreDamaged
+        When it is damaged, and not merely being replaced.
+    """
+    for _ in range(_TRIES):
+        before = version(folder)
+        try:
+            table = read_folder(folder)
+        except (StoreDamaged, OSError, KeyError, ValueError):
+            # Half of it may have been read before, half after.
+            if before and version(folder) == before:
+                raise
+            recover_folder(folder)
+            continue
+        if version(folder) == before:
+            return table, before
+    return read_folder(folder), version(folder)
 
 
 def check_replacement(new: anndata.AnnData, old: anndata.AnnData) -> None:

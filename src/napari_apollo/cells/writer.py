@@ -19,7 +19,7 @@ from napari_apollo.cells import table as tables
 from napari_apollo.cells.normalisation import Normalisation, NormalisationBuilder
 from napari_apollo.errors import DataError, StoreError
 from napari_apollo.panels import Panel
-from napari_apollo.storage import disk_full_named, whole_folder
+from napari_apollo.storage import disk_full_named, one_writer, whole_folder
 
 SCHEMA_VERSION = 1
 KIND = "napari-apollo cells"
@@ -188,6 +188,9 @@ class CellStoreWriter:
             except BaseException as fault:
                 self._stack.__exit__(type(fault), fault, fault.__traceback__)
                 raise
+            if self.path.exists():  # nobody may be writing the table of the store that goes
+                with one_writer(self.path):
+                    return self._stack.__exit__(None, None, None)
         return self._stack.__exit__(kind, error, trace)
 
     def _check(self, panel: str, images: NDArray[Any], masks: NDArray[np.uint8], obs: pd.DataFrame) -> None:

@@ -6,6 +6,7 @@ import gc
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +24,9 @@ from napari_apollo.measure.registry import Context, Values, Why, blank, white_of
 from napari_apollo.measure.table import describe, record_of, refuse_clash, with_columns, without_measured
 from napari_apollo.progress import Progress, ShouldStop, Step, never, silent
 from napari_apollo.tasks import map_tasks
+
+if TYPE_CHECKING:
+    import anndata
 
 
 def measure(
@@ -94,7 +98,16 @@ def measure(
         if config.with_neighbours:
             values[:, own_count:], why[:, own_count:] = _neighbours(store, config)
         record = record_of(config, size, why)
-        store.write_table(with_columns(others, whole, describe(columns, size), record))
+
+        def with_measured(table: anndata.AnnData) -> anndata.AnnData:
+            now = table if table is others else without_measured(table)  # somebody wrote to it meanwhile
+            refuse_clash(now, [column.name for column in columns])
+            room = whole
+            if now.n_vars != others.n_vars:
+                room = np.concatenate([np.empty((now.n_obs, now.n_vars), np.float32), values], axis=1)
+            return with_columns(now, room, describe(columns, size), record)
+
+        store.update_table(with_measured)
     finally:
         vars(store).pop("table", None)
     return store

@@ -13,6 +13,8 @@ from napari_apollo.predict.roles import ChannelRole
 from napari_apollo.predict.support import NEIGHBOURS, fit_support
 
 if TYPE_CHECKING:
+    import anndata
+
     from napari_apollo.cells.store import CellStore
 
 SHARED = "shared"
@@ -82,15 +84,19 @@ class CellResults:
 
     def write(self, store: CellStore, about: dict[str, str]) -> None:
         """Put everything into the store's table, in place of what an earlier prediction put there."""
-        table = store.table.copy()
-        for key in list(table.obsm):
-            if key in _OWN or key.startswith((SHARED_FROM, PROTEIN_SPECIFIC)):
-                del table.obsm[key]
-        table.obsm.update(self.blocks())
-        for key, columns in self._scores.items():
-            table.obsm[key] = pd.DataFrame(columns, index=table.obs_names)
-        table.uns[UNS] = dict(about)
-        store.write_table(table)
+
+        def with_results(table: anndata.AnnData) -> anndata.AnnData:
+            table = table.copy()
+            for key in list(table.obsm):
+                if key in _OWN or key.startswith((SHARED_FROM, PROTEIN_SPECIFIC)):
+                    del table.obsm[key]
+            table.obsm.update(self.blocks())
+            for key, columns in self._scores.items():
+                table.obsm[key] = pd.DataFrame(columns, index=table.obs_names)
+            table.uns[UNS] = dict(about)
+            return table
+
+        store.update_table(with_results)
 
     def _put(self, key: str, positions: np.ndarray, values: np.ndarray) -> None:
         if key not in self._latents:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -36,6 +37,9 @@ from napari_apollo.train.tablescores import score_tables
 from napari_apollo.train.tablesources import SHARED
 from napari_apollo.train.tablestart import start_at_means
 from napari_apollo.train.verdict import judge
+
+if TYPE_CHECKING:
+    import anndata
 
 _LATENTS = 2**31 - 2  # the "stage" whose random numbers make the first latents
 
@@ -197,9 +201,13 @@ def _write(
 def _write_store(path: Path, latents: Mapping[str, Mapping[str, np.ndarray]]) -> None:
     """Latents into the table of a cell store: the shared one, and those of its stains."""
     store = CellStore.open(path)
-    table = store.table.copy()
-    for name, arrays in latents.items():
-        if name in map(modality_name, (stain for panel in store.panels.values() for stain in panel.stains)):
-            for key, values in arrays.items():
-                table.obsm[key] = values
-    store.write_table(table)
+    own = set(map(modality_name, (stain for panel in store.panels.values() for stain in panel.stains)))
+
+    def with_latents(table: anndata.AnnData) -> anndata.AnnData:
+        table = table.copy()
+        for name, arrays in latents.items():
+            if name in own:
+                table.obsm.update(arrays)
+        return table
+
+    store.update_table(with_latents)
