@@ -172,6 +172,33 @@ def adam_of_all(network: Network, settings: ObjectiveSettings) -> tuple[torch.op
     return optimiser, [*decoders, *stains, *encoders]
 
 
+def adam_of_encoders(
+    network: Network, settings: ObjectiveSettings
+) -> tuple[torch.optim.Adam, list[nn.Parameter]]:
+    """Adam over encoders and, where they may move, decoders, at their rates; what it moves."""
+    parameters = list(network.encoders.parameters())
+    optimiser = adam(parameters, settings.encoder_rate)
+    if settings.tune_decoders:
+        decoders = [p for module in network.decoding_modules() for p in module.parameters()]
+        parameters = [*parameters, *decoders]
+        optimiser.add_param_group({"params": decoders, "lr": settings.decoder_rate})
+    return optimiser, parameters
+
+
+def let_encoders_learn(
+    network: Network, parameters: Sequence[nn.Parameter], settings: ObjectiveSettings
+) -> None:
+    """Freeze all but ``parameters``, those of ``adam_of_encoders``; what is frozen is in evaluation mode."""
+    network.requires_grad_(False)
+    network.eval()
+    for parameter in parameters:
+        parameter.requires_grad_(True)
+    network.encoders.train()
+    if settings.tune_decoders:
+        network.decoders.train()
+        network.shared_decoders.train()
+
+
 def descend(optimiser: torch.optim.Optimizer, total: Tensor, rates: Sequence[float], scale: float) -> None:
     """One step of an optimiser down the gradient of a loss.
 

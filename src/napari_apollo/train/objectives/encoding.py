@@ -11,7 +11,15 @@ from torch import Tensor
 from napari_apollo.model.network import Code, Network
 from napari_apollo.train.augment import turn
 from napari_apollo.train.data import Batch, View
-from napari_apollo.train.objectives.base import adam, adam_tensors, descend, load_adam, prefixed, under
+from napari_apollo.train.objectives.base import (
+    adam_of_encoders,
+    adam_tensors,
+    descend,
+    let_encoders_learn,
+    load_adam,
+    prefixed,
+    under,
+)
 from napari_apollo.train.objectives.inference import batch_gap, decoded_losses, validation_losses
 from napari_apollo.train.objectives.normals import divergence, split
 from napari_apollo.train.objectives.nuisance import told_nuisance
@@ -48,13 +56,7 @@ class EncodingStage:
             *((f"{name}_decoded" for name in names) if self._reconstructs else ()),
             *(f"{name}_gap" for name in names),
         )
-        encoders = list(network.encoders.parameters())
-        self.network_parameters = encoders
-        self._optimiser = adam(encoders, settings.encoder_rate)
-        if settings.tune_decoders:
-            decoders = [p for module in network.decoding_modules() for p in module.parameters()]
-            self.network_parameters = [*encoders, *decoders]
-            self._optimiser.add_param_group({"params": decoders, "lr": settings.decoder_rate})
+        self._optimiser, self.network_parameters = adam_of_encoders(network, settings)
         self._rates = [group["lr"] for group in self._optimiser.param_groups]
 
     def prepare(self) -> None:
@@ -62,14 +64,7 @@ class EncodingStage:
         if not self._closed:
             self._posteriors.close(self._network, self._settings.unused_below)
             self._closed = True
-        self._network.requires_grad_(False)
-        self._network.eval()
-        for parameter in self.network_parameters:
-            parameter.requires_grad_(True)
-        self._network.encoders.train()
-        if self._settings.tune_decoders:
-            self._network.decoders.train()
-            self._network.shared_decoders.train()
+        let_encoders_learn(self._network, self.network_parameters, self._settings)
 
     def step(self, batch: Batch, rate_scale: float, done: float = 0.0) -> Tensor:
         """One step of the optimiser."""

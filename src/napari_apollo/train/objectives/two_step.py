@@ -23,8 +23,10 @@ from napari_apollo.train.objectives.base import (
     OBJECTIVES,
     ObjectiveSettings,
     adam,
+    adam_of_encoders,
     adam_tensors,
     descend,
+    let_encoders_learn,
     load_adam,
     prefixed,
     reconstruction_loss,
@@ -229,24 +231,12 @@ class EncoderStage:
             *((f"{name}_decoded" for name in network.encoders) if self._reconstructs else ()),
             *(f"{name}_gap" for name in network.encoders),
         )
-        self.network_parameters = list(network.encoders.parameters())
-        self._optimiser = adam(self.network_parameters, settings.encoder_rate)
-        if settings.tune_decoders:
-            decoders = [p for module in network.decoding_modules() for p in module.parameters()]
-            self.network_parameters = [*self.network_parameters, *decoders]
-            self._optimiser.add_param_group({"params": decoders, "lr": settings.decoder_rate})
+        self._optimiser, self.network_parameters = adam_of_encoders(network, settings)
         self._rates = [group["lr"] for group in self._optimiser.param_groups]
 
     def prepare(self) -> None:
         """Encoders learn; decoders are frozen unless they may move."""
-        self._network.requires_grad_(False)
-        self._network.eval()
-        for parameter in self.network_parameters:
-            parameter.requires_grad_(True)
-        self._network.encoders.train()
-        if self._settings.tune_decoders:
-            self._network.decoders.train()
-            self._network.shared_decoders.train()
+        let_encoders_learn(self._network, self.network_parameters, self._settings)
 
     def step(self, batch: Batch, rate_scale: float, done: float = 0.0) -> Tensor:
         """One step of the encoders' optimiser."""
