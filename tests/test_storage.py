@@ -135,6 +135,15 @@ def test_somebody_elses_folder_is_never_replaced(tmp_path: Path) -> None:
         pass
 
 
+@pytest.mark.parametrize("name", ["file/store", "x" * 250])
+def test_a_place_that_cannot_be_written_to_is_named(tmp_path: Path, name: str) -> None:
+    (tmp_path / "file").touch()
+    for whole in (whole_folder, whole_file):
+        with pytest.raises(FileError, match="cannot be written"), whole(tmp_path / name):
+            pass
+    assert contents(tmp_path) == ["file"]
+
+
 @pytest.mark.skipif(os.name == "nt", reason="links need a right there")
 def test_links_are_followed(tmp_path: Path) -> None:
     disk, link = tmp_path / "disk", tmp_path / "store"

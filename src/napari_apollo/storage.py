@@ -96,13 +96,16 @@ def whole_folder(target: Path, *, overwrite: bool = False, mark: str = "") -> It
         When no space is left.
     """
     target = _followed(target)
-    recover_folder(target)
+    with _place_named(target):
+        recover_folder(target)
     require_replaceable(target, overwrite=overwrite, mark=mark)
     partial = _partial(target)
     try:
         with disk_full_named(target):
-            sweep_partials(target)
-            partial.mkdir(parents=True)
+            with _place_named(target):
+                target.parent.mkdir(parents=True, exist_ok=True)
+                sweep_partials(target)
+                partial.mkdir()
             yield partial
             replace_folder(partial, target)
     finally:
@@ -149,10 +152,12 @@ def whole_file(target: Path) -> Iterator[Path]:
     """
     target = _followed(target)
     partial = _partial(target, target.suffix)
+    with disk_full_named(target), _place_named(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        sweep_partials(target)
+        partial.touch()
     try:
         with disk_full_named(target):
-            sweep_partials(target)
-            target.parent.mkdir(parents=True, exist_ok=True)
             yield partial
             _flush(partial)
             partial.replace(target)
@@ -240,6 +245,19 @@ def sweep_partials(target: Path) -> None:
                 _remove(path)
         except FileNotFoundError:
             continue  # its writer finished meanwhile
+
+
+@contextmanager
+def _place_named(target: Path) -> Iterator[None]:
+    """Turn a place that may not be written to into an error that says so, before any work."""
+    try:
+        yield
+    except (PermissionError, FileExistsError, NotADirectoryError) as error:
+        raise FileError(target, f"cannot be written: {error.strerror}.", "Name another place.") from error
+    except OSError as error:
+        if error.errno not in (errno.EROFS, errno.ENAMETOOLONG):
+            raise
+        raise FileError(target, f"cannot be written: {error.strerror}.", "Name another place.") from error
 
 
 def _followed(target: Path) -> Path:

@@ -225,6 +225,19 @@ def test_what_is_there_is_kept_unless_it_may_be_overwritten(fields: MakeFields, 
     assert labels.read_bytes() != before[labels]
 
 
+def test_the_manifest_itself_is_never_written_over(fields: MakeFields, tmp_path: Path) -> None:
+    study = fields(dna())
+    (tmp_path / "study.csv").write_text((tmp_path / "study.csv").read_text().replace("donor", "note,donor"))
+    before = (tmp_path / "study.csv").read_bytes()
+    for overwrite in (False, True):
+        with pytest.raises(FileError, match=r"study\.csv: (exists already|is the study itself)"):
+            segment(study, config(tmp_path, output=tmp_path, overwrite=overwrite))
+    assert (tmp_path / "study.csv").read_bytes() == before
+    assert not (tmp_path / "labels").exists()
+    labelled = segment(study, config(tmp_path))
+    segment(labelled, config(tmp_path, overwrite=True))  # its own result may be made anew
+
+
 @pytest.mark.parametrize("after", [0, 3])
 def test_stopping_leaves_what_was_there(fields: MakeFields, tmp_path: Path, after: int) -> None:
     study = fields(dna(), dna(seed=1))

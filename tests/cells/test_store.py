@@ -300,6 +300,23 @@ def test_one_name_for_two_cells_is_refused(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_panels_of_sixty_stains_have_folders(tmp_path: Path) -> None:
+    stains = ("DAPI", *(f"marker {number} β" for number in range(60)))
+    panels = [Panel(name="_".join(names), stains=names) for names in (stains, stains[:-1])]
+    image = np.arange(61 * 16, dtype=np.uint16).reshape(1, 61, 4, 4)
+    with CellStoreWriter(tmp_path / "s.cells.zarr", panels, crop_size=4, dtype="uint16") as writer:
+        for number, panel in enumerate(panels):
+            obs = pd.DataFrame({"field": [f"f{number}"], "label": [1]})
+            pixels = image[:, : len(panel.stains)] + number
+            writer.append(panel.name, pixels, np.full((1, 4, 4), 2, np.uint8), obs)
+    store = CellStore.open(tmp_path / "s.cells.zarr")
+    for number, panel in enumerate(panels):
+        np.testing.assert_array_equal(
+            store.read_images(panel.name, [0])[0, -1], image[0, -1 - number] + number
+        )
+    assert store.verify() == []
+
+
 def test_other_mistakes_of_a_writer(make_store: MakeStore, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="at least one panel"):
         writer(tmp_path / "s.cells.zarr", panels=[])

@@ -181,6 +181,22 @@ def test_a_process_ends_with_the_status_of_its_error(folder: Path) -> None:
     assert outcome.stderr.startswith("StudyError: ")
 
 
+def test_a_manifest_that_was_corrected_is_not_drafted_over(folder: Path) -> None:
+    (folder / "corrected.csv").write_text("by hand")
+    draft = ("study", "discover", "simulated/images", "--output", "corrected.csv")
+    outcome = call(*draft, cwd=folder)
+    assert outcome.exit_code == 2
+    assert "--overwrite" in outcome.stderr
+    assert (folder / "corrected.csv").read_text() == "by hand"
+    assert call(*draft, "--overwrite", cwd=folder).exit_code == 0
+    kept = (folder / "corrected.csv").read_bytes()
+    for output, words in (("corrected.csv", "is the manifest"), ("corrected.csv/x.csv", "cannot be written")):
+        outcome = call("measure", "corrected.csv", "--output", output, cwd=folder)
+        assert outcome.exit_code == 2, outcome.output
+        assert words in outcome.stderr or "has no label image" in outcome.stderr
+    assert (folder / "corrected.csv").read_bytes() == kept
+
+
 def test_problems_of_a_study_are_listed_all_at_once(folder: Path) -> None:
     (folder / "wrong.csv").write_text(
         "image,panel,donor,condition\nabsent.tif,dapi_cd4,P1,control\nlost.tif,dapi_cd8,P1,glioma\n"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
@@ -25,13 +26,21 @@ SCHEMA_VERSION = 1
 KIND = "napari-apollo cells"
 
 PIXEL_TYPES = ("uint8", "uint16", "uint32", "int8", "int16", "int32", "float32", "float64")
+_LONGEST = 255  # bytes of a name, on every file system in use
 HELD_OUT = ("validation", "test")
 """Splits whose cells nothing is chosen by."""
 
 
 def panel_folder(name: str) -> str:
-    """Folder name of a panel inside ``panels/``; letters that folders cannot have are percent-encoded."""
-    return quote(name, safe=" +,;=@()")
+    """Folder name of a panel inside ``panels/``.
+
+    Letters that folders cannot have are percent-encoded; a name that is longer than a folder's can be (one of
+    sixty stains is) is cut, and told from others by its checksum.
+    """
+    folder = quote(name, safe=" +,;=@()")
+    if len(folder) <= _LONGEST:
+        return folder
+    return f"{folder[:100]}~{hashlib.sha256(name.encode()).hexdigest()[:16]}"
 
 
 class CellStoreWriter:

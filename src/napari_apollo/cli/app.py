@@ -18,6 +18,7 @@ from napari_apollo.cli.measuring import Measurable
 from napari_apollo.cli.options import GivenSettings, with_either, with_options
 from napari_apollo.cli.scoring import learnt_from_tables, score_images, score_tables
 from napari_apollo.demo import DemoConfig
+from napari_apollo.errors import FileError
 from napari_apollo.interpret.config import InterpretConfig
 from napari_apollo.interpret.trial import TrialConfig
 from napari_apollo.measure import MeasureConfig
@@ -64,10 +65,20 @@ def discover_command(
     folder: Annotated[Path, typer.Argument(help="Folder of images.", show_default=False)],
     config: DiscoverConfig,
     output: Annotated[Path, typer.Option("--output", "-o", help="Manifest to write.")] = Path("study.csv"),
+    overwrite: Annotated[
+        bool,
+        typer.Option("--overwrite", help="Replace a manifest that exists, with what was corrected in it."),
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Draft a manifest from a folder of images: condition/panel/donor trees or flat folders."""
     with session(as_json=as_json) as run:
+        if output.exists() and not overwrite:
+            raise FileError(
+                output,
+                "exists already, and may have been corrected.",
+                "Name another file, or say --overwrite.",
+            )
         study = Study.discover(folder, config).to_csv(output)
         lines = [f"{output}: {_study_in_words(study)}", *(f"  note: {note}" for note in study.notes)]
         run.finish(

@@ -15,8 +15,10 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from napari_apollo.errors import ApolloError
+from napari_apollo.errors import ApolloError, FileError
 from napari_apollo.progress import Step
+
+_PLACES = (PermissionError, FileNotFoundError, FileExistsError, IsADirectoryError, NotADirectoryError)
 
 QUIET_SECONDS = 5.0
 """Where stderr is no terminal, a running stage says how far it is no more often than this."""
@@ -142,10 +144,20 @@ def errors_in_words(*, as_json: bool) -> Iterator[None]:
     try:
         yield
     except ApolloError as error:
-        if as_json:
-            content = {"error": {"kind": type(error).__name__, "message": str(error)}}
-            sys.stdout.write(json.dumps(content, ensure_ascii=False) + "\n")
-        sys.stderr.write(f"{type(error).__name__}: {error}\n")
+        _tell(type(error).__name__, str(error), as_json)
         raise SystemExit(error.exit_code) from error
+    except OSError as error:
+        # A place that may not be read or written is the user's to change; a traceback explains nothing.
+        if error.filename is None or not isinstance(error, _PLACES):
+            raise
+        _tell("FileError", f"{error.filename}: {error.strerror}. Name another place.", as_json)
+        raise SystemExit(FileError.exit_code) from error
     except KeyboardInterrupt:
         raise SystemExit(130) from None
+
+
+def _tell(kind: str, message: str, as_json: bool) -> None:
+    if as_json:
+        content = {"error": {"kind": kind, "message": message}}
+        sys.stdout.write(json.dumps(content, ensure_ascii=False) + "\n")
+    sys.stderr.write(f"{kind}: {message}\n")

@@ -85,6 +85,8 @@ def measure_study(
     study = study if isinstance(study, Study) else Study.from_csv(study)
     if output is not None and output.suffix.lower() not in (".csv", ".h5ad"):
         raise FileError(output, "is no name for a table.", "Use .csv or .h5ad.")
+    if output is not None and study.path is not None and output.exists() and output.samefile(study.path):
+        raise FileError(output, "is the manifest, and would be written over.", "Name another file.")
     sizes = _check(study)
     stains = (stain for field in study for stain in field.panel.stains)
     require_foci_stains(config, stains, str(study.path or "the study"))

@@ -16,7 +16,7 @@ from napari_apollo.cells.segmentation.engines import get_engine
 from napari_apollo.cells.segmentation.grid import Box
 from napari_apollo.cells.segmentation.tasks import FieldJob, SurveyedField, TileJob, run_tile, survey_field
 from napari_apollo.cells.segmentation.tiles import tile_boxes, tile_side
-from napari_apollo.errors import DataError, LabelsError
+from napari_apollo.errors import DataError, FileError, LabelsError
 from napari_apollo.progress import Progress, ShouldStop, Step, never, silent
 from napari_apollo.storage import whole_folder
 from napari_apollo.study import Study
@@ -67,6 +67,8 @@ def segment(
     config = config or SegmentConfig()
     study = (study if isinstance(study, Study) else Study.from_csv(study)).require()
     folder = Path(config.output) / "labels"
+    manifest = Path(config.output) / "study.csv"
+    _keep_manifest(study, manifest, config)
     counts: dict[str, int] = {}
     with whole_folder(folder, overwrite=config.overwrite) as partial:
         surveyed = list(_surveyed(study, config, progress, should_stop))
@@ -80,7 +82,23 @@ def segment(
                 "check that the stain is the one that shows nuclei."
             )
     labelled = study.with_labels({name: folder / f"{name}.tif" for name in counts})
-    return labelled.to_csv(Path(config.output) / "study.csv")
+    return labelled.to_csv(manifest)
+
+
+def _keep_manifest(study: Study, manifest: Path, config: SegmentConfig) -> None:
+    """Refuse to write over a manifest that somebody made."""
+    if not manifest.exists():
+        return
+    if not config.overwrite:
+        raise FileError(manifest, "exists already.", "Name another folder, or allow to overwrite it.")
+    own = study.path is not None and study.path.exists() and study.path.samefile(manifest)
+    labels = (Path(config.output) / "labels").absolute()
+    if own and not all(
+        field.labels is not None and field.labels.absolute().parent == labels for field in study
+    ):
+        raise FileError(
+            manifest, "is the study itself, and would be written over.", "Write the labels to another folder."
+        )
 
 
 def _surveyed(
