@@ -89,6 +89,9 @@ class PanelMismatch(InputError):
             details.append(f"missing: {', '.join(missing)}")
         if surplus:
             details.append(f"not asked for: {', '.join(surplus)}")
+        twice = [stain for stain in self.wanted if self.found.count(stain) > 1]
+        if twice:
+            details.append(f"there more than once, so it is not known which is meant: {', '.join(twice)}")
         super().__init__(
             f"{where}: wanted the stains {', '.join(self.wanted)}, found {', '.join(self.found) or 'none'}"
             + (f" ({'; '.join(details)})." if details else ".")

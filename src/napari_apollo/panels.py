@@ -105,6 +105,11 @@ _TAG = re.compile(
 )
 
 
+# What separates stains in a manifest, or marks one there, is never part of a name: "CK8/18" would come back
+# as two stains.
+_SEPARATORS = re.compile(r"\s*[/,;|:*]+\s*")
+
+
 def _fold(name: str) -> str:
     text = unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", name).casefold())
     text = "".join(_GREEK.get(letter, letter) for letter in text)
@@ -128,7 +133,8 @@ def canonical_stain(name: str) -> str:
     -------
     str
         The listed name where ``name`` is one of its spellings, else ``name`` without surrounding
-        blanks: an unlisted stain is kept as its owner wrote it.
+        blanks: an unlisted stain is kept as its owner wrote it, but for what separates stains in a
+        list: ``CK8/18`` is ``CK8-18``.
 
     Raises
     ------
@@ -143,7 +149,12 @@ def canonical_stain(name: str) -> str:
     folded = _fold(name)
     if not folded:
         raise PanelError(f"{name!r} is no stain name: it has no letter or digit.")
-    return _BY_FOLDED.get(folded) or _BY_FOLDED.get(_fold(_TAG.sub(" ", name))) or name.strip()
+    return _BY_FOLDED.get(folded) or _BY_FOLDED.get(_fold(_TAG.sub(" ", name))) or _unseparated(name)
+
+
+def _unseparated(name: str) -> str:
+    joined = _SEPARATORS.sub("-", name.strip())
+    return name.strip() if joined == name.strip() else joined.strip("-")
 
 
 def listed_stains() -> tuple[str, ...]:
@@ -234,7 +245,8 @@ class Panel(BaseModel):
             Stains joined by ``/ , ; |`` or, where none of these is there, by ``_ +`` or blanks:
             ``dapi_cd16_cd4_cd8``, ``DAPI/CD4/CD8/CD16``. A stain with a hyphen in its name keeps
             it. A free name may go before: ``T cells: DAPI/CD4/CD8``; a ``*`` behind a stain makes
-            it the anchor: ``histones: H3K9Ac*/CD4``.
+            it the anchor: ``histones: H3K9Ac*/CD4``. Behind a free name, ``_ +`` and blanks never separate
+            where one of the others does.
         name
             What to call the panel; the free name, or else ``text``, where not given.
 
@@ -244,7 +256,7 @@ class Panel(BaseModel):
             When a stain stands twice, or no DNA stain is among them.
         """
         free, colon, listed = text.rpartition(":")
-        stains = _split_stains(listed)
+        stains = _split_stains(listed, strictly=bool(colon))
         anchors = [stain[:-1] for stain in stains if stain.endswith("*")]
         if len(anchors) > 1:
             raise PanelError(
@@ -294,10 +306,10 @@ class Panel(BaseModel):
         return isinstance(stain, str) and any(same_stain(own, stain) for own in self.stains)
 
 
-def _split_stains(text: str) -> list[str]:
+def _split_stains(text: str, *, strictly: bool) -> list[str]:
     strongly = [part.strip() for part in re.split(r"[/,;|]+", text) if part.strip()]
     fully = [part for part in re.split(r"[_/,;+|\s]+", text) if part]
-    if len(strongly) > 1 and not all(is_listed(part.removesuffix("*")) for part in fully):
+    if len(strongly) > 1 and (strictly or not all(is_listed(part.removesuffix("*")) for part in fully)):
         return strongly
     return fully
 

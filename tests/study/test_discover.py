@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import tifffile
 
-from napari_apollo.errors import Cancelled, ConfigError, StudyError
+from napari_apollo.errors import Cancelled, ConfigError, PanelMismatch, StudyError
 from napari_apollo.progress import Step
-from napari_apollo.study import DiscoverConfig, Study, discover
+from napari_apollo.study import DiscoverConfig, Study, StudyField, discover, open_field
 
 # The tree of the blood-cell study that APOLLO was published with, two patients a condition: panels
 # differ per condition, one patient has masks without images, one image file is faulty.
@@ -130,6 +130,29 @@ def test_a_flat_folder_of_files_that_name_their_channels(write, tmp_path: Path) 
     ]
     assert study.check() == []
     assert len([note for note in study.notes if note.startswith("left out")]) == 2
+
+
+@pytest.mark.parametrize(
+    "name", ["CK8/18", "a;b", "p53: mutant", "x, y", "a|b", "marker*", "CD3_CD28", "CD3 CD28"]
+)
+def test_a_stain_with_a_separator_in_its_name_survives_the_manifest(write, tmp_path: Path, name: str) -> None:
+    image = write("b.ome.tif", 3, ["DAPI", name, "CD8"])
+    draft = discover(tmp_path).to_csv(tmp_path / "study.csv")
+    study = Study.from_csv(tmp_path / "study.csv")
+    assert study == draft
+    assert study.check() == []
+    assert np.array_equal(open_field(study.fields[0]).read([name])[0], tifffile.imread(image)[1])
+
+
+def test_files_whose_channels_make_no_panel_are_named(write, tmp_path: Path) -> None:
+    cycles = write("cycles.ome.tif", 3, ["DAPI", "CD4", "DAPI"])
+    write("b.ome.tif", 3, ["DAPI", "CD4", "CD8"])
+    (note,) = discover(tmp_path).notes
+    assert str(cycles) in note
+    assert "column 'channels'" in note
+    field = StudyField(image=cycles, panel="DAPI/CD4", donor="d", condition="c")
+    with pytest.raises(PanelMismatch, match="more than once, so it is not known which is meant: DAPI"):
+        open_field(field)
 
 
 def test_a_panel_for_files_that_say_nothing(write, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from napari_apollo.config import OperationConfig
 from napari_apollo.errors import InputError, PanelError, StudyError
-from napari_apollo.panels import Panel, is_listed
+from napari_apollo.panels import Panel, canonical_stain, is_listed
 from napari_apollo.progress import Progress, ShouldStop, Step, never, silent, stop_if_asked
 from napari_apollo.study.fields import StudyField, default_name, unique_names
 from napari_apollo.study.folders import Found, find_files, label_key
@@ -149,11 +149,28 @@ def _panel(image: Found, given: str) -> tuple[Panel, int | None]:
         if strict:
             names = open_source(image.path).layout.channel_names
             if names is not None:
-                return Panel(name="_".join(Panel(name="", stains=names).stains), stains=names), None
+                return _panel_of_channels(image.path, names), None
     raise PanelError(
         f"{image.path}: neither a folder (such as dapi_cd4_cd8) nor the file names its stains; "
         "name the panel."
     )
+
+
+def _panel_of_channels(path: Path, names: Sequence[str]) -> Panel:
+    """Panel of what a file calls its channels.
+
+    Raises
+    ------
+    PanelError
+        Naming the file, when a stain is there twice or none is of DNA.
+    """
+    try:
+        return Panel(name="_".join(map(canonical_stain, names)), stains=names)
+    except PanelError as error:
+        raise PanelError(
+            f"{path}: its channels ({', '.join(names)}) make no panel: {error} List it in the manifest, with "
+            "the stain of each channel in the column 'channels' ('-' for one that is not used)."
+        ) from error
 
 
 def _panel_folder(part: str, strict: bool) -> Panel | None:
