@@ -1,7 +1,7 @@
 """What is found in simulated blood cells, whose causes are known, and in MCF-7.
 
 python benchmarks/meaning.py --set blood --folder meaning
-python benchmarks/meaning.py --set mcf7 --folder meaning --data FOLDER [--unet]
+python benchmarks/meaning.py --set mcf7 --folder meaning --data FOLDER [--baselines neighbour unet inpainting]
 
 FOLDER holds ``mcf7_bbbc021/cells.npz``. Steps that are there are not done again.
 """
@@ -22,6 +22,7 @@ from meaning_data import blood, mcf7
 from napari_apollo import CellStore
 from napari_apollo.interpret import Interpretation, InterpretConfig, LatentCells, feature_shares, interpret
 from napari_apollo.predict import EvaluateConfig, evaluate
+from napari_apollo.predict.baselines import IN_WORDS
 from napari_apollo.report.evaluation import REPORT, evaluation_page
 from napari_apollo.train import TrainConfig, train
 
@@ -56,7 +57,14 @@ def main() -> None:
     parser.add_argument("--set", choices=tuple(TRAINING), default="blood")
     parser.add_argument("--folder", type=Path, required=True, help="Where everything is written.")
     parser.add_argument("--data", type=Path, help="Folder of the development data.")
-    parser.add_argument("--unet", action="store_true", help="A U-Net as a baseline, which needs minutes.")
+    parser.add_argument(
+        "--baselines",
+        nargs="+",
+        choices=tuple(name for name in IN_WORDS if name != "mean"),
+        default=["neighbour"],
+        help="Beside the mean image; the networks need minutes.",
+    )
+    parser.add_argument("--baseline-epochs", type=int, default=15, help="Of the networks.")
     options = parser.parse_args()
     torch.set_num_threads(1)
     folder: Path = options.folder / options.set
@@ -87,8 +95,8 @@ def main() -> None:
             output=folder / "scores",
             truth=truth,
             features=True,
-            baselines=("neighbour", "unet") if options.unet else ("neighbour",),
-            baseline_epochs=5,
+            baselines=tuple(options.baselines),
+            baseline_epochs=options.baseline_epochs,
             device="cpu",
         ),
     )
@@ -103,7 +111,9 @@ def main() -> None:
         print(feature_shares(with_truth(found, store))[list(SHARES)].round(2).to_string(index=False))
     print(found.phenotypes.table.drop(columns=["kind", "classes"]).round(3).to_string(index=False))
     print(found.phenotypes.ablation.head(8).round(3).to_string(index=False))
-    wanted = ["mae", "mean_mae", "neighbour_mae", "unet_mae", "pearson", "unet_pearson"]
+    wanted = [
+        f"{which}{score}" for score in ("mae", "pearson") for which in ("", *(f"{n}_" for n in IN_WORDS))
+    ]
     columns = ["stain", "kind", "truth", "cells", *wanted, "verdict"]
     print(scores.table[[name for name in columns if name in scores.table]].round(3).to_string(index=False))
     print(scores.features.groupby(["stain", "kind"])["spearman"].median().unstack().round(2))

@@ -15,7 +15,7 @@ from napari_apollo.errors import ConfigError, DataError, ModelError
 from napari_apollo.predict import PredictConfig, predict
 from napari_apollo.predict.conformal import fit_interval, stain_intervals
 from napari_apollo.predict.featurescores import FeaturePairs, feature_scores
-from napari_apollo.predict.intervals import coexpression, gain_interval, score_intervals
+from napari_apollo.predict.intervals import coexpression, score_intervals
 from napari_apollo.predict.scores import cell_scores, published_l1, summarise
 from napari_apollo.predict.support import fit_support
 
@@ -142,17 +142,6 @@ def test_score_intervals_hold_the_scores() -> None:
     for name in ("mae", "mae_units", "pearson", "intensity_pearson", "ssim", "published_l1"):
         assert ends[f"{name}_low"] <= scores[name] <= ends[f"{name}_high"]
     assert np.isnan(score_intervals(cells.assign(donor="d"))["mae_low"])
-
-
-def test_gain_over_a_baseline() -> None:
-    cells = pd.DataFrame({"pixels": 10, "error": 1.0, "mean_error": [2.0, 3.0, 4.0, 2.0]})
-    cells["donor"] = ["a", "a", "b", "c"]
-    found = gain_interval(cells, "mean")
-    assert found["gain"] == pytest.approx(7 / 40)
-    assert found["gain_low"] <= found["gain"] <= found["gain_high"]
-    assert found["gain_low"] > 0
-    assert np.isnan(gain_interval(cells.assign(donor="a"), "mean")["gain_low"])
-    assert np.isnan(gain_interval(cells.assign(mean_error=np.nan), "mean")["gain"])
 
 
 def test_published_error_of_a_single_image_by_hand() -> None:

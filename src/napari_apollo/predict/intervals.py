@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from napari_apollo.probes.gains import pearson_of_sums
 from napari_apollo.probes.statistics import draw_donors, intervals_of
 
 Floats = NDArray[np.float64]
@@ -57,10 +58,10 @@ def score_intervals(cells: pd.DataFrame, *, level: float = 0.95, seed: int = 0) 
     scores = {
         "mae": s["error"] / s["pixels"],
         "mae_units": s["error_units"] / s["pixels"],
-        "pearson": _pearson(
+        "pearson": pearson_of_sums(
             s["pixels"], s["made_sum"], s["truth_sum"], s["made_squared"], s["truth_squared"], s["product"]
         ),
-        "intensity_pearson": _pearson(*(c[name] for name in ("n", "x", "y", "xx", "yy", "xy"))),
+        "intensity_pearson": pearson_of_sums(*(c[name] for name in ("n", "x", "y", "xx", "yy", "xy"))),
         "ssim": s["ssim"] / c["n"],
         "published_l1": s["published_l1"] / c["n"],
     }
@@ -69,37 +70,6 @@ def score_intervals(cells: pd.DataFrame, *, level: float = 0.95, seed: int = 0) 
     ends = {f"{name}_low": float(low[k]) for k, name in enumerate(table.columns)}
     ends |= {f"{name}_high": float(high[k]) for k, name in enumerate(table.columns)}
     return {"donors": len(names), **ends}
-
-
-def gain_interval(
-    cells: pd.DataFrame, baseline: str, *, level: float = 0.95, seed: int = 0
-) -> dict[str, float]:
-    """How much smaller the mean absolute error is than a baseline's in the same cells, with its interval.
-
-    Parameters
-    ----------
-    cells
-        Rows of ``cell_scores`` with a column ``donor``, and those of the baseline under its prefix.
-    baseline
-        The prefix.
-    level, seed
-        Of the interval over donors.
-
-    Returns
-    -------
-    dict
-        ``gain``, above 0 where the baseline errs more, ``gain_low`` and ``gain_high``; NaN with fewer than
-        three donors.
-    """
-    used = cells[(cells["pixels"] > 0) & cells[f"{baseline}_error"].notna()]
-    if not len(used):
-        return dict.fromkeys(("gain", "gain_low", "gain_high"), float("nan"))
-    saved = (used[f"{baseline}_error"] - used["error"]).groupby(used["donor"].astype(str)).sum()
-    pixels = used["pixels"].groupby(used["donor"].astype(str)).sum()
-    drawn = draw_donors(len(saved), draws=_DRAWS, seed=seed)
-    values = (drawn.counts @ saved.to_numpy(np.float64)) / (drawn.counts @ pixels.to_numpy(np.float64))
-    low, high = intervals_of(values[:, None], drawn.chances, drawn.donors, level=level)
-    return {"gain": float(saved.sum() / pixels.sum()), "gain_low": float(low[0]), "gain_high": float(high[0])}
 
 
 def coexpression(cells: pd.DataFrame, *, level: float = 0.95, seed: int = 0) -> pd.DataFrame:
@@ -159,12 +129,3 @@ def _pair(values: Floats, donors: NDArray[np.object_], level: float, seed: int) 
         "cells": len(values),
         "donors": len(names),
     }
-
-
-def _pearson(
-    n: pd.Series, x: pd.Series, y: pd.Series, xx: pd.Series, yy: pd.Series, xy: pd.Series
-) -> pd.Series:
-    var_x, var_y = xx - x * x / n, yy - y * y / n
-    varies = (var_x > 1e-9 * xx) & (var_y > 1e-9 * yy)
-    scale = np.sqrt((var_x * var_y).where(varies))
-    return (xy - x * y / n) / scale

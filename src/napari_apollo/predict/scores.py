@@ -10,6 +10,8 @@ import numpy as np
 import pandas as pd
 from scipy.ndimage import gaussian_filter
 
+from napari_apollo.probes.gains import pearson_of_sums, region_sums
+
 _SIGMA = 1.5
 _C1, _C2 = 0.01**2, 0.03**2
 
@@ -92,24 +94,13 @@ def cell_scores(made: np.ndarray, truth: np.ndarray, region: np.ndarray, span: n
         product, of the absolute difference (``error``), the same in units, the mean ``ssim``, and
         ``published_l1``.
     """
-    made, truth = made.astype(np.float64), truth.astype(np.float64)
-
-    def total(values: np.ndarray) -> np.ndarray:
-        return np.einsum("nyx,nyx->n", values, region)
-
-    pixels = region.sum((1, 2))
-    error = total(np.abs(made - truth))
+    sums = region_sums(made, truth, region)
+    similarity = np.einsum("nyx,nyx->n", structural_similarity(made, truth), region)
     return pd.DataFrame(
         {
-            "pixels": pixels,
-            "made_sum": total(made),
-            "truth_sum": total(truth),
-            "made_squared": total(made * made),
-            "truth_squared": total(truth * truth),
-            "product": total(made * truth),
-            "error": error,
-            "error_units": error * span,
-            "ssim": total(structural_similarity(made, truth)) / np.maximum(pixels, 1),
+            **sums,
+            "error_units": sums["error"] * span,
+            "ssim": similarity / np.maximum(sums["pixels"], 1),
             "published_l1": published_l1(made, truth),
         }
     )
@@ -142,13 +133,15 @@ def summarise(cells: pd.DataFrame) -> dict[str, float]:
         "cells": len(used),
         "mae": float(sums["error"] / count),
         "mae_units": float(sums["error_units"] / count),
-        "pearson": _pearson(
-            count,
-            sums["made_sum"],
-            sums["truth_sum"],
-            sums["made_squared"],
-            sums["truth_squared"],
-            sums["product"],
+        "pearson": float(
+            pearson_of_sums(
+                count,
+                sums["made_sum"],
+                sums["truth_sum"],
+                sums["made_squared"],
+                sums["truth_squared"],
+                sums["product"],
+            )
         ),
         "intensity_pearson": _correlation(
             used["made_sum"] / used["pixels"], used["truth_sum"] / used["pixels"]
@@ -158,14 +151,6 @@ def summarise(cells: pd.DataFrame) -> dict[str, float]:
     }
 
 
-def _pearson(n: float, x: float, y: float, xx: float, yy: float, xy: float) -> float:
-    """Correlation from sums; NaN where either is constant to within rounding."""
-    var_x, var_y = xx - x * x / n, yy - y * y / n
-    if var_x <= 1e-9 * xx or var_y <= 1e-9 * yy:
-        return float("nan")
-    return float((xy - x * y / n) / np.sqrt(var_x * var_y))
-
-
 def _correlation(first: pd.Series, second: pd.Series) -> float:
     x, y = first.to_numpy(np.float64), second.to_numpy(np.float64)
-    return _pearson(len(x), x.sum(), y.sum(), x @ x, y @ y, x @ y)
+    return float(pearson_of_sums(len(x), x.sum(), y.sum(), x @ x, y @ y, x @ y))

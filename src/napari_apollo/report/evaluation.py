@@ -66,20 +66,20 @@ def _verdicts(page: Page, table: pd.DataFrame) -> None:
         "May a predicted stain be believed?",
         "A predicted channel that is no better than the mean image of its stain shows nothing about a cell.",
     )
-    gain = [
-        _with_ends(*ends)
-        for ends in predicted[["gain", "gain_low", "gain_high"]].itertuples(index=False, name=None)
-    ]
     section.add_table(
         predicted[["stain"]].assign(
-            gain=gain,
+            **{
+                "gain in error": _gain(predicted, "gain"),
+                "gain in pattern": _gain(predicted, "pearson_gain"),
+            },
             verdict=predicted["verdict"],
             part=predicted["part"],
             truth=predicted["truth"],
             donors=predicted["donors"],
         ),
-        "Predicted from chromatin alone. Gain: by how much the mean image errs more, with its interval over "
-        "donors; one that holds zero may be chance.",
+        "Predicted from chromatin alone. Gains: by how much the mean image errs more, and by how much less "
+        "it correlates with the truth, with intervals over donors. One that holds zero is within chance, as "
+        "the verdict says.",
     )
     for score in ("mae", "pearson"):
         others = {
@@ -90,10 +90,28 @@ def _verdicts(page: Page, table: pd.DataFrame) -> None:
             predicted[list(columns)].rename(columns=columns),
             f"{_SCORES[score].capitalize()}, beside baselines.",
         )
+    rivals = {name: words for name, words in IN_WORDS.items() if f"over_{name}_gain" in predicted}
+    if rivals:
+        gains = {
+            f"over {words}, {what}": _gain(predicted, f"over_{name}_{column}")
+            for name, words in rivals.items()
+            for what, column in (("error", "gain"), ("pattern", "pearson_gain"))
+        }
+        section.add_table(
+            predicted[["stain", "truth"]].assign(**gains),
+            "The same gains over other baselines: above zero, the prediction is the better one.",
+        )
+
+
+def _gain(table: pd.DataFrame, name: str) -> list[str]:
+    columns = table[[name, f"{name}_low", f"{name}_high"]]
+    return [_with_ends(*ends) for ends in columns.itertuples(index=False, name=None)]
 
 
 def _with_ends(value: float, low: float, high: float) -> str:
-    """A value with its interval, for people."""
+    """A value with its interval, for people; empty where there is none."""
+    if np.isnan(value):
+        return ""
     if np.isnan(low):
         return f"{value:.3f}"
     return f"{value:.3f} ({low:.3f} to {high:.3f})"
