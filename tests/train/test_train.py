@@ -14,6 +14,7 @@ import torch
 from napari_apollo.cells import CellStore
 from napari_apollo.errors import Cancelled, DataError, RunError, TrainingFailed
 from napari_apollo.model import Apollo
+from napari_apollo.probes.gains import verdict_of_scores
 from napari_apollo.progress import Step
 from napari_apollo.train import TrainConfig, train
 
@@ -111,6 +112,9 @@ def test_planted_structure_is_learnt(make_store: Make, tmp_path: Path) -> None:
         assert own["prediction_mae"] < 0.6 * own["mean_mae"]
         assert own["reconstruction_mae"] < 0.6 * own["mean_mae"]
         assert own["prediction_pearson"] > 0.9 > own["mean_pearson"]
+        assert (
+            verdict_of_scores(own) == "better than the mean image in 1 donor, too few to tell it from chance"
+        )
     assert scores["DAPI"]["reconstruction_pearson"] > 0.9
 
 

@@ -68,6 +68,14 @@ def test_runs_are_listed_with_scores(tmp_path: Path) -> None:
     assert training.find_runs(None) == []
     assert training.scores_in_words(tmp_path / "b.run") == "CD4: predicted r = 0.30, rebuilt r = 0.50"
     assert training.scores_in_words(tmp_path / "a.run") == ""
+    card = tmp_path / "b.run" / "model" / "model.json"
+    gains = {"prediction_pearson": 0.3, "gain": 0.0, "gain_low": -0.01, "gain_high": 0.01, "donors": 4}
+    ends = {"pearson_gain": 0.1, "pearson_gain_low": -0.1, "pearson_gain_high": 0.2}
+    card.write_text(json.dumps({"scores": {"CD4": gains | ends}}))
+    assert (
+        training.scores_in_words(card.parents[1])
+        == "CD4: predicted r = 0.30; within chance of the mean image"
+    )
 
 
 def test_names_that_are_free(tmp_path: Path) -> None:

@@ -64,8 +64,12 @@ def _judgement(model: Any) -> list[str]:
     if not isinstance(model, dict) or "verdict" not in model:
         return []
     from napari_apollo.model.card import Verdict
+    from napari_apollo.probes.gains import verdict_of_scores
 
     lines = Verdict(**model["verdict"]).in_words()
+    for stain, scores in model["scores"].items():
+        if words := verdict_of_scores(scores):
+            lines.append(f"{stain} predicted: {words}")
     lines += [
         f"{name}: encoders miss {gap['shared']:.0%} of the optimised shared latents"
         + (f" and {gap['specific']:.0%} of the specific ones" if "specific" in gap else "")

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 
 from napari_apollo.model.apollo import Apollo
 from napari_apollo.model.modality import CHROMATIN, PROTEIN
+from napari_apollo.probes.gains import gains_over, region_sums
 from napari_apollo.train.dataset import TEST, TRAIN, Dataset
 
 _MOST = 2000
@@ -18,8 +20,9 @@ def score_model(model: Apollo, dataset: Dataset) -> dict[str, dict[str, float]]:
     For each stain: ``*_mae``, mean absolute error over cells and pixels, in parts of the normalised
     range; ``*_pearson``, correlation over all pixels of all cells. ``reconstruction`` goes through the
     full decoder, ``prediction`` from the chromatin's shared latent; ``mean`` is the mean image of the
-    stain's training cells, the least a prediction should beat. The chromatin of a model whose
-    chromatin is conditional is encoded with the protein each cell was assigned.
+    stain's training cells, the least a prediction should beat. ``gain`` and ``pearson_gain`` are by how
+    much it does so within cells, with the ends of their intervals over ``donors``: see ``probes.gains``. The
+    chromatin of a model whose chromatin is conditional is encoded with the protein each cell was assigned.
 
     Returns
     -------
@@ -27,12 +30,16 @@ def score_model(model: Apollo, dataset: Dataset) -> dict[str, dict[str, float]]:
         Stain, then name of the score.
     """
     collected: dict[str, dict[str, list[np.ndarray]]] = {}
+    compared: dict[str, list[pd.DataFrame]] = {}
     means = _mean_images(dataset)
     for name, panel in dataset.panels.items():
         cells = _spread(dataset, TEST, name)
         if not len(cells):
             continue
-        images = dataset.store.normalised(name, dataset.obs["row"].to_numpy(np.int64)[cells])
+        rows = dataset.obs["row"].to_numpy(np.int64)[cells]
+        images = dataset.store.normalised(name, rows)
+        region = dataset.store.read_masks(name, rows) > 0
+        donors = dataset.obs["donor"].astype(str).to_numpy(object)[cells]
         assigned = [dataset.stain(cell, dataset.protein[cell]) for cell in cells]
         anchor = images[:, [panel.index(panel.anchor)]]
         by_chromatin = model.encode(anchor, CHROMATIN, assigned)
@@ -65,7 +72,27 @@ def score_model(model: Apollo, dataset: Dataset) -> dict[str, dict[str, float]]:
             entry = collected.setdefault(stain, {})
             for key, values in {"truth": truth, **made}.items():
                 entry.setdefault(key, []).append(values)
-    return {stain: _scores(entry) for stain, entry in sorted(collected.items())}
+            if "prediction" in made:
+                of_cells = _compared(made, truth, region)
+                compared.setdefault(stain, []).append(of_cells.assign(donor=donors))
+    return {
+        stain: _scores(entry) | _gains(compared.get(stain, [])) for stain, entry in sorted(collected.items())
+    }
+
+
+def _compared(made: dict[str, np.ndarray], truth: np.ndarray, region: np.ndarray) -> pd.DataFrame:
+    """Sums over the cells of the prediction, and of the mean image under its prefix."""
+    own, mean = (pd.DataFrame(region_sums(made[key], truth, region)) for key in ("prediction", "mean"))
+    return pd.concat([own, mean.add_prefix("mean_")], axis=1)
+
+
+def _gains(compared: list[pd.DataFrame]) -> dict[str, float]:
+    """What the prediction gains over the mean image; ends that cannot be made are left out."""
+    if not compared:
+        return {}
+    gains = gains_over(pd.concat(compared, ignore_index=True), "mean")
+    known = {name: round(value, 6) for name, value in gains.numbers().items() if np.isfinite(value)}
+    return {"donors": float(gains.donors), **known}
 
 
 def _scores(entry: dict[str, list[np.ndarray]]) -> dict[str, float]:

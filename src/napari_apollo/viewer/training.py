@@ -161,7 +161,9 @@ def find_runs(place: Path | None) -> list[RunEntry]:
 
 
 def scores_in_words(folder: Path) -> str:
-    """Scores of a finished run on test cells, a line for each stain."""
+    """Scores of a finished run on test cells, a line for each stain, with the verdict on its prediction."""
+    from napari_apollo.probes.gains import verdict_of_scores
+
     lines = []
     for stain, scores in _scores(folder).items():
         parts = [
@@ -169,8 +171,9 @@ def scores_in_words(folder: Path) -> str:
             for word, name in (("predicted", "prediction_pearson"), ("rebuilt", "reconstruction_pearson"))
             if name in scores and scores[name] is not None
         ]
+        verdict = verdict_of_scores(scores)
         if parts:
-            lines.append(f"{stain}: {', '.join(parts)}")
+            lines.append(f"{stain}: {', '.join(parts)}" + (f"; {verdict}" if verdict else ""))
     return "\n".join(lines)
 
 
