@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -78,3 +79,22 @@ def make_store(tmp_path: Path) -> Callable[..., CellStore]:
         return CellStore.open(path)
 
     return make
+
+
+@pytest.fixture
+def quick() -> dict[str, Any]:
+    """Settings of a training of seconds; a module asks for more by a fixture of the same name."""
+    return {
+        "shared": 8,
+        "specific": 4,
+        "embedding": 4,
+        "width": 8,
+        "head": 12,
+        "specific_maps": 4,
+        "batch_size": 32,
+        "latent_epochs": 2,
+        "encoder_epochs": 2,
+        "device": "cpu",
+        "threads": 1,
+        "previews_every": 0,
+    }

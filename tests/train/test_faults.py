@@ -14,6 +14,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -28,23 +29,12 @@ from napari_apollo.train.objectives.two_step import EncoderStage, LatentStage
 from napari_apollo.train.operation import prepare_folder
 from napari_apollo.train.worker import execute
 
-QUICK = {
-    "shared": 8,
-    "specific": 4,
-    "embedding": 4,
-    "width": 8,
-    "head": 12,
-    "specific_maps": 4,
-    "batch_size": 32,
-    "latent_epochs": 2,
-    "encoder_epochs": 2,
-    "device": "cpu",
-    "threads": 1,
-    "previews_every": 0,
-    "checkpoint_seconds": 0,
-}
-
 Make = Callable[..., CellStore]
+
+
+@pytest.fixture
+def quick(quick: dict[str, Any]) -> dict[str, Any]:
+    return {**quick, "checkpoint_seconds": 0}
 
 
 def weights(folder: Path) -> bytes:
@@ -61,9 +51,9 @@ def store(make_store: Make) -> CellStore:
 
 
 @pytest.fixture
-def whole(store: CellStore, tmp_path: Path) -> bytes:
+def whole(store: CellStore, tmp_path: Path, quick: dict[str, Any]) -> bytes:
     """Weights of the training that nothing happened to."""
-    return weights(train(store, TrainConfig(output=tmp_path / "whole", **QUICK)).folder)
+    return weights(train(store, TrainConfig(output=tmp_path / "whole", **quick)).folder)
 
 
 # --- numbers ---------------------------------------------------------------------------------------
@@ -80,6 +70,7 @@ def test_a_loss_that_is_no_number_ends_with_step_cells_and_last_good_checkpoint(
     stage: type,
     value: float,
     often: bool,
+    quick: dict[str, Any],
 ) -> None:
     step, steps, seen = stage.step, 0, []
 
@@ -92,7 +83,7 @@ def test_a_loss_that_is_no_number_ends_with_step_cells_and_last_good_checkpoint(
             losses[0] = value
         return losses
 
-    config = TrainConfig(output=tmp_path / "run", **{**QUICK, "checkpoint_seconds": 0 if often else 3600})
+    config = TrainConfig(output=tmp_path / "run", **{**quick, "checkpoint_seconds": 0 if often else 3600})
     folder = prepare_folder(store.path, config)
     with monkeypatch.context() as patched:
         patched.setattr(stage, "step", poisoned)
@@ -127,9 +118,9 @@ def worker(folder: RunFolder, limit: int = 0) -> subprocess.CompletedProcess[str
 
 @pytest.mark.skipif(os.name != "posix", reason="limits of files are a matter of POSIX")
 def test_a_disk_that_takes_no_more_ends_cleanly_and_goes_on_when_there_is_room(
-    store: CellStore, whole: bytes, tmp_path: Path
+    store: CellStore, whole: bytes, tmp_path: Path, quick: dict[str, Any]
 ) -> None:
-    folder = prepare_folder(store.path, TrainConfig(output=tmp_path / "run", **QUICK))
+    folder = prepare_folder(store.path, TrainConfig(output=tmp_path / "run", **quick))
     ended = worker(folder, limit=60_000)
     assert ended.returncode == StorageFull.exit_code
     assert "no space left" in ended.stderr
@@ -153,8 +144,10 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "-l", str(place)], check=True)
 
 
-def test_a_disk_that_is_really_full(store: CellStore, whole: bytes, small_disk: Path) -> None:
-    folder = prepare_folder(store.path, TrainConfig(output=small_disk / "run", **QUICK))
+def test_a_disk_that_is_really_full(
+    store: CellStore, whole: bytes, small_disk: Path, quick: dict[str, Any]
+) -> None:
+    folder = prepare_folder(store.path, TrainConfig(output=small_disk / "run", **quick))
     (small_disk / "others").write_bytes(bytes(shutil.disk_usage(small_disk).free - 250_000))
     ended = worker(folder)
     assert ended.returncode == StorageFull.exit_code, ended.stderr
@@ -166,11 +159,11 @@ def test_a_disk_that_is_really_full(store: CellStore, whole: bytes, small_disk: 
 
 
 def test_cells_that_cannot_be_read_any_more_end_it_with_their_rows(
-    make_store: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    make_store: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, quick: dict[str, Any]
 ) -> None:
     store = make_store()
     # The smallest budget of memory: crops are read from the store in every step, by a thread.
-    config = TrainConfig(output=tmp_path / "run", **{**QUICK, "memory_gb": 1e-9})
+    config = TrainConfig(output=tmp_path / "run", **{**quick, "memory_gb": 1e-9})
     step = LatentStage.step
 
     def spoiled(self: object, batch, scale: float, done: float) -> torch.Tensor:
@@ -187,11 +180,11 @@ def test_cells_that_cannot_be_read_any_more_end_it_with_their_rows(
 
 
 def test_crops_read_batch_by_batch_give_the_same_bytes(
-    store: CellStore, whole: bytes, tmp_path: Path
+    store: CellStore, whole: bytes, tmp_path: Path, quick: dict[str, Any]
 ) -> None:
     told: list[Step] = []
     run = train(
-        store, TrainConfig(output=tmp_path / "run", **{**QUICK, "memory_gb": 1e-9}), progress=told.append
+        store, TrainConfig(output=tmp_path / "run", **{**quick, "memory_gb": 1e-9}), progress=told.append
     )
     assert weights(run.folder) == whole
     assert any("batch by batch" in step.detail for step in told)
@@ -201,9 +194,9 @@ def test_crops_read_batch_by_batch_give_the_same_bytes(
 
 
 def test_a_child_that_is_held_up_is_alive_and_a_foreign_process_is_not(
-    store: CellStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    store: CellStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, quick: dict[str, Any]
 ) -> None:
-    run = start_run(store, TrainConfig(output=tmp_path / "run", **{**QUICK, "latent_epochs": 100_000}))
+    run = start_run(store, TrainConfig(output=tmp_path / "run", **{**quick, "latent_epochs": 100_000}))
     try:
         while run.status().state != "running":
             assert run.alive
@@ -222,8 +215,10 @@ def test_a_child_that_is_held_up_is_alive_and_a_foreign_process_is_not(
             run.wait()
 
 
-def test_a_training_that_died_at_once_shows_its_last_words(store: CellStore, tmp_path: Path) -> None:
-    config = TrainConfig(output=tmp_path / "run", **QUICK)
+def test_a_training_that_died_at_once_shows_its_last_words(
+    store: CellStore, tmp_path: Path, quick: dict[str, Any]
+) -> None:
+    config = TrainConfig(output=tmp_path / "run", **quick)
     folder = prepare_folder(store.path, config)
     settings = json.loads(folder.config_file.read_text())
     settings["config"]["noise"] = -5  # a setting that no worker accepts

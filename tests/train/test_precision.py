@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,22 +20,12 @@ from napari_apollo.model.precision import Mixed, pick_precision, set_precision
 from napari_apollo.train import TrainConfig, machine, train
 from napari_apollo.train.machine import place_network
 
-QUICK = {
-    "shared": 8,
-    "specific": 4,
-    "embedding": 4,
-    "width": 8,
-    "head": 12,
-    "specific_maps": 4,
-    "batch_size": 32,
-    "latent_epochs": 4,
-    "encoder_epochs": 4,
-    "device": "cpu",
-    "threads": 1,
-    "previews_every": 0,
-}
-
 Make = Callable[..., CellStore]
+
+
+@pytest.fixture
+def quick(quick: dict[str, Any]) -> dict[str, Any]:
+    return {**quick, "latent_epochs": 4, "encoder_epochs": 4}
 
 
 def network() -> Network:
@@ -102,11 +93,13 @@ def test_a_gpu_without_triton_cannot_compile(monkeypatch: pytest.MonkeyPatch) ->
         place_network(network(), torch.device("cuda"), compiled=True)
 
 
-def test_training_ends_where_it_does_with_32_bits(make_store: Make, tmp_path: Path) -> None:
+def test_training_ends_where_it_does_with_32_bits(
+    make_store: Make, tmp_path: Path, quick: dict[str, Any]
+) -> None:
     """Losses within 2 %; the same bytes from the same seed; a model of 32 bits."""
     store = make_store()
     runs = {
-        name: train(store, TrainConfig(output=tmp_path / name, **QUICK, precision=precision))
+        name: train(store, TrainConfig(output=tmp_path / name, **quick, precision=precision))
         for name, precision in (("wide", "float32"), ("narrow", "bfloat16"), ("again", "bfloat16"))
     }
     wide, narrow = (runs[name].metrics() for name in ("wide", "narrow"))

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -21,22 +22,7 @@ from napari_apollo.train.objectives.two_step import EncoderStage, LatentStage
 from napari_apollo.train.operation import prepare_folder
 from napari_apollo.train.worker import execute
 
-QUICK = {
-    "shared": 8,
-    "specific": 4,
-    "embedding": 4,
-    "width": 8,
-    "head": 12,
-    "specific_maps": 4,
-    "batch_size": 32,
-    "latent_epochs": 3,
-    "encoder_epochs": 3,
-    "device": "cpu",
-    "threads": 1,
-    "previews_every": 0,
-}
-
-AGREEMENT = {**QUICK, "preset": "agreement", "eta": 0.1, "told_above": 0.9}
+AGREEMENT = {"preset": "agreement", "eta": 0.1, "told_above": 0.9}
 
 # A worker that is killed, as if by the system, in the middle of its k-th step.
 KILLED = """
@@ -66,6 +52,11 @@ sys.exit(main(sys.argv[1:2]))
 Make = Callable[..., CellStore]
 
 
+@pytest.fixture
+def quick(quick: dict[str, Any]) -> dict[str, Any]:
+    return {**quick, "latent_epochs": 3, "encoder_epochs": 3}
+
+
 def weights(folder: Path) -> bytes:
     return (folder / "model" / "weights.safetensors").read_bytes()
 
@@ -75,13 +66,15 @@ def comparable(run: Run) -> object:
     return metrics.drop(columns="seconds").to_dict("list") if not metrics.empty else {}
 
 
-@pytest.mark.parametrize("quick", [QUICK, AGREEMENT], ids=["two-step", "agreement"])
+@pytest.mark.parametrize("objective", [{}, AGREEMENT], ids=["two-step", "agreement"])
 @pytest.mark.parametrize("often", [True, False], ids=["checkpoint-every-step", "checkpoint-every-stage"])
 def test_killed_at_any_step_and_resumed_to_the_same_bytes(
-    make_store: Make, tmp_path: Path, often: bool, quick: dict
+    make_store: Make, tmp_path: Path, often: bool, objective: dict[str, Any], quick: dict[str, Any]
 ) -> None:
     store = make_store()
-    config = TrainConfig(output=tmp_path / "run", checkpoint_seconds=0 if often else 3600, **quick)
+    config = TrainConfig(
+        output=tmp_path / "run", checkpoint_seconds=0 if often else 3600, **quick, **objective
+    )
     whole = train(store, config.model_copy(update={"output": tmp_path / "whole"}))
     folder = prepare_folder(store.path, config)
     per_epoch = 3  # 96 cells in batches of 32
@@ -103,9 +96,11 @@ def test_killed_at_any_step_and_resumed_to_the_same_bytes(
     assert str(comparable(Run(folder.path))) == str(comparable(whole))
 
 
-def test_a_run_that_died_after_its_last_step_still_knows_the_gap(make_store: Make, tmp_path: Path) -> None:
+def test_a_run_that_died_after_its_last_step_still_knows_the_gap(
+    make_store: Make, tmp_path: Path, quick: dict[str, Any]
+) -> None:
     store = make_store()
-    config = TrainConfig(output=tmp_path / "run", **AGREEMENT)
+    config = TrainConfig(output=tmp_path / "run", **quick, **AGREEMENT)
     whole = train(store, config)
     shutil.rmtree(whole.folder / "model")
     execute(RunFolder(whole.folder), store, config, silent, never)
@@ -129,9 +124,9 @@ def stopped_run(store: CellStore, config: TrainConfig, steps: int) -> RunFolder:
     return folder
 
 
-def test_a_stopped_run_goes_on_in_a_child(make_store: Make, tmp_path: Path) -> None:
+def test_a_stopped_run_goes_on_in_a_child(make_store: Make, tmp_path: Path, quick: dict[str, Any]) -> None:
     store = make_store()
-    config = TrainConfig(output=tmp_path / "run", checkpoint_seconds=0, **QUICK)
+    config = TrainConfig(output=tmp_path / "run", checkpoint_seconds=0, **quick)
     whole = train(store, config.model_copy(update={"output": tmp_path / "whole"}))
     folder = stopped_run(store, config, 12)
     run = Run(folder.path)
@@ -142,8 +137,8 @@ def test_a_stopped_run_goes_on_in_a_child(make_store: Make, tmp_path: Path) -> N
         run.resume()
 
 
-def test_a_run_is_not_resumed_on_other_cells(make_store: Make, tmp_path: Path) -> None:
-    config = TrainConfig(output=tmp_path / "run", checkpoint_seconds=0, **QUICK)
+def test_a_run_is_not_resumed_on_other_cells(make_store: Make, tmp_path: Path, quick: dict[str, Any]) -> None:
+    config = TrainConfig(output=tmp_path / "run", checkpoint_seconds=0, **quick)
     folder = stopped_run(make_store("a"), config, 5)
     with pytest.raises(RunError, match="other cells"):
         execute(folder, make_store("b", per_field=25), config, silent, never)
@@ -151,7 +146,7 @@ def test_a_run_is_not_resumed_on_other_cells(make_store: Make, tmp_path: Path) -
 
 @pytest.mark.parametrize("stage", [LatentStage, EncoderStage])
 def test_when_memory_runs_out_the_batch_is_halved_and_every_cell_visited(
-    make_store: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stage: type
+    make_store: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stage: type, quick: dict[str, Any]
 ) -> None:
     visited: list[int] = []
     step = stage.step
@@ -164,7 +159,7 @@ def test_when_memory_runs_out_the_batch_is_halved_and_every_cell_visited(
 
     monkeypatch.setattr(stage, "step", limited)
     steps: list[Step] = []
-    config = TrainConfig(output=tmp_path / "run", **{**QUICK, "latent_epochs": 1, "encoder_epochs": 1})
+    config = TrainConfig(output=tmp_path / "run", **{**quick, "latent_epochs": 1, "encoder_epochs": 1})
     run = train(make_store(), config, progress=steps.append)
     told = [step.detail for step in steps if "ran out" in step.detail]
     assert told == [f"ran out; going on with batches of {size} cells" for size in (16, 8)]
@@ -172,21 +167,21 @@ def test_when_memory_runs_out_the_batch_is_halved_and_every_cell_visited(
 
 
 def test_memory_that_never_suffices_ends_in_words(
-    make_store: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    make_store: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, quick: dict[str, Any]
 ) -> None:
     def never_enough(self: object, batch: object, scale: float, done: float) -> torch.Tensor:
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     monkeypatch.setattr(LatentStage, "step", never_enough)
     with pytest.raises(TrainingFailed, match="does not hold a batch of 4 cells"):
-        train(make_store(), TrainConfig(output=tmp_path / "run", **QUICK))
+        train(make_store(), TrainConfig(output=tmp_path / "run", **quick))
 
 
 def test_a_full_disk_leaves_the_last_checkpoint(
-    make_store: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    make_store: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, quick: dict[str, Any]
 ) -> None:
     store = make_store()
-    config = TrainConfig(output=tmp_path / "run", checkpoint_seconds=0, **QUICK)
+    config = TrainConfig(output=tmp_path / "run", checkpoint_seconds=0, **quick)
     whole = train(store, config.model_copy(update={"output": tmp_path / "whole"}))
     from napari_apollo.errors import StorageFull
     from napari_apollo.train import checkpoints

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,19 +19,6 @@ from napari_apollo.progress import Step
 from napari_apollo.train import Run, TrainConfig, start_run, train
 from napari_apollo.train.folder import RunFolder, RunStatus, now, process_lives
 
-QUICK = {
-    "shared": 8,
-    "specific": 4,
-    "embedding": 4,
-    "width": 8,
-    "head": 12,
-    "specific_maps": 4,
-    "batch_size": 32,
-    "latent_epochs": 2,
-    "encoder_epochs": 2,
-    "device": "cpu",
-    "threads": 1,
-}
 LONG = {"latent_epochs": 100_000, "latent_patience": 0}
 
 Make = Callable[..., CellStore]
@@ -48,9 +36,11 @@ def training(run: Run) -> bool:
     return not run.metrics().empty
 
 
-def test_a_child_trains_the_same_model_and_anybody_can_watch(make_store: Make, tmp_path: Path) -> None:
+def test_a_child_trains_the_same_model_and_anybody_can_watch(
+    make_store: Make, tmp_path: Path, quick: dict[str, Any]
+) -> None:
     store = make_store()
-    run = start_run(store.path, TrainConfig(output=tmp_path / "child", **QUICK))
+    run = start_run(store.path, TrainConfig(output=tmp_path / "child", **quick))
     watcher = Run(tmp_path / "child")  # as another process would open it
     assert watcher.config == run.config
     steps: list[Step] = []
@@ -61,17 +51,17 @@ def test_a_child_trains_the_same_model_and_anybody_can_watch(make_store: Make, t
     assert "processor" in status.device
     assert not watcher.alive
     assert steps
-    here = train(store, TrainConfig(output=tmp_path / "here", **QUICK))
+    here = train(store, TrainConfig(output=tmp_path / "here", **quick))
     assert watcher.model().card.weights_sha256 == here.model().card.weights_sha256
     assert len(watcher.metrics()) == 4
 
 
-def test_a_run_ends_when_asked(make_store: Make, tmp_path: Path) -> None:
-    run = start_run(make_store(), TrainConfig(output=tmp_path / "run", **{**QUICK, **LONG}))
+def test_a_run_ends_when_asked(make_store: Make, tmp_path: Path, quick: dict[str, Any]) -> None:
+    run = start_run(make_store(), TrainConfig(output=tmp_path / "run", **{**quick, **LONG}))
     wait_for(lambda: training(run))
     assert run.alive
     with pytest.raises(RunError, match="still going on"):
-        start_run(run.store, TrainConfig(output=tmp_path / "run", overwrite=True, **QUICK))
+        start_run(run.store, TrainConfig(output=tmp_path / "run", overwrite=True, **quick))
     with pytest.raises(Cancelled):
         Run(run.folder).wait(should_stop=lambda: True)
     assert not run.alive
@@ -82,8 +72,8 @@ def test_a_run_ends_when_asked(make_store: Make, tmp_path: Path) -> None:
     wait_for(lambda: not process_lives(run.status().pid))
 
 
-def test_a_process_that_hangs_is_ended(make_store: Make, tmp_path: Path) -> None:
-    run = start_run(make_store(), TrainConfig(output=tmp_path / "run", **{**QUICK, **LONG}))
+def test_a_process_that_hangs_is_ended(make_store: Make, tmp_path: Path, quick: dict[str, Any]) -> None:
+    run = start_run(make_store(), TrainConfig(output=tmp_path / "run", **{**quick, **LONG}))
     wait_for(lambda: training(run))
     os.kill(run.status().pid, signal.SIGSTOP)
     run.stop(grace=0.5)
@@ -91,8 +81,10 @@ def test_a_process_that_hangs_is_ended(make_store: Make, tmp_path: Path) -> None
     assert not process_lives(run.status().pid)
 
 
-def test_a_killed_process_is_seen_and_shown_with_its_last_words(make_store: Make, tmp_path: Path) -> None:
-    run = start_run(make_store(), TrainConfig(output=tmp_path / "run", **{**QUICK, **LONG}))
+def test_a_killed_process_is_seen_and_shown_with_its_last_words(
+    make_store: Make, tmp_path: Path, quick: dict[str, Any]
+) -> None:
+    run = start_run(make_store(), TrainConfig(output=tmp_path / "run", **{**quick, **LONG}))
     wait_for(lambda: training(run))
     with (run.folder / "worker.log").open("a") as log:
         log.write("terrible things happened\n")
@@ -104,8 +96,10 @@ def test_a_killed_process_is_seen_and_shown_with_its_last_words(make_store: Make
         Run(run.folder).wait()
 
 
-def test_errors_of_the_child_have_their_own_type_here(make_store: Make, tmp_path: Path) -> None:
-    run = train(make_store(), TrainConfig(output=tmp_path / "run", **QUICK))
+def test_errors_of_the_child_have_their_own_type_here(
+    make_store: Make, tmp_path: Path, quick: dict[str, Any]
+) -> None:
+    run = train(make_store(), TrainConfig(output=tmp_path / "run", **quick))
     folder = RunFolder(run.folder)
     folder.write_config(tmp_path / "nowhere", run.config)
     worker = [sys.executable, "-m", "napari_apollo.train.worker", str(run.folder)]
@@ -115,8 +109,8 @@ def test_errors_of_the_child_have_their_own_type_here(make_store: Make, tmp_path
     assert error.value.path == tmp_path / "nowhere"
 
 
-def test_a_silent_run_counts_as_dead(tmp_path: Path, make_store: Make) -> None:
-    run = train(make_store(), TrainConfig(output=tmp_path / "run", **QUICK))
+def test_a_silent_run_counts_as_dead(tmp_path: Path, make_store: Make, quick: dict[str, Any]) -> None:
+    run = train(make_store(), TrainConfig(output=tmp_path / "run", **quick))
     folder = RunFolder(run.folder)
     folder.write_status(RunStatus(state="running", pid=os.getpid(), heartbeat=now()))
     assert run.alive
