@@ -121,6 +121,10 @@ class CommonTrainConfig(OperationConfig):
     """Agreement: part of step 1 during which the latents of cells take over what encoders say of them,
     before they move freely: with few epochs they would not come far from where they start."""
 
+    tuning_rate: float = small("tuning_rate", gt=0, le=1)
+    """Agreement: factor on learning rates in step 2. Encoders have learnt along in step 1; where step 2 is
+    short beside it, full rates shake them more than they mend."""
+
     shared_cost: float = small("shared_cost", ge=0, le=1)
     """Agreement: price of shared information that all modalities confirm, as a part of 'beta'."""
 

@@ -48,6 +48,7 @@ _PAPER: dict[str, Any] = {
     "opening": 1.0,
     "sharpening": 1.0,
     "follow": 0.0,
+    "tuning_rate": 1.0,
     "shared_cost": 0.1,
     "cross_weight": 1.0,
     "product_weight": 1.0,
@@ -87,6 +88,7 @@ _AGREEMENT: dict[str, Any] = {
     "eta": 50.0,
     "opening": 10.0,
     "sharpening": 0.5,
+    "tuning_rate": 0.2,
     "unused_below": 0.25,
     "told_above": 0.9,
 }

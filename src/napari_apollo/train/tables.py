@@ -80,6 +80,7 @@ class TableSettings:
     opening: float
     sharpening: float
     follow: float
+    tuning_rate: float
     shared_cost: float
     cross_weight: float
     product_weight: float

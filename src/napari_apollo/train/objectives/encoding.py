@@ -57,7 +57,7 @@ class EncodingStage:
             *(f"{name}_gap" for name in names),
         )
         self._optimiser, self.network_parameters = adam_of_encoders(network, settings)
-        self._rates = [group["lr"] for group in self._optimiser.param_groups]
+        self._rates = [settings.tuning_rate * group["lr"] for group in self._optimiser.param_groups]
 
     def prepare(self) -> None:
         """Close what is unused; encoders learn, decoders are frozen unless they may move."""
