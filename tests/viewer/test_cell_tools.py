@@ -317,30 +317,28 @@ def test_number_keys_work_over_the_image_while_the_tool_is_in_sight(
     assert said.labels == {ids[4]: "a", ids[7]: "a"}
 
 
-def test_two_tools_do_not_write_the_table_at_once(annotate: Any, work: SimpleNamespace) -> None:
-    jobs, go = work.session.jobs, threading.Event()
+def test_annotations_and_measurements_together_both_stay(annotate: Any, work: SimpleNamespace) -> None:
+    jobs, go, store = work.session.jobs, threading.Event(), work.session.store
     annotate.annotate_as("ada")
     annotate.annotation.annotations.add_class("a")
     annotate.annotation.label([0, 1], "a")
-    before = work.session.store.obs["annotation"].tolist()
-    measuring = jobs.run("Measuring cells", lambda progress, should_stop: go.wait(20), key="measure")
+
+    def measured(table: Any) -> Any:
+        table = table.copy()
+        table.obs["measured"] = 1.0
+        return table
+
+    def measure(progress: Any, should_stop: Any) -> None:
+        CellStore.open(store.path).update_table(lambda table: go.wait(20) and measured(table))
+
+    jobs.run("Measuring cells", measure, key="measure")
     annotate.keeping.write()
-    assert "Measuring cells" in annotate.status.text()
-    assert jobs.active == (measuring,)
-    assert CellStore.open(work.session.store.path).obs["annotation"].tolist() == before
-    for name, start in (("Measure", "measure"), ("Overlay", "predict")):
-        tool = dock(work.viewer, name)[name]
-        measuring.key = "write annotations"
-        if name == "Overlay":
-            tool.run_box.addItem("tiny.run", str(work.small.folder / "tiny.run"))
-        getattr(tool, start)()
-        assert "in use: Measuring cells" in tool.status.text()
-        assert jobs.active == (measuring,)
+    assert len(jobs.active) == 2
     go.set()
-    assert jobs.wait(20)
-    annotate.keeping.write()
     assert jobs.wait(30)
-    assert sorted(work.session.store.obs["annotation"].unique()) == ["", "a"]
+    obs = CellStore.open(store.path).obs
+    assert sorted(obs["annotation"].unique()) == ["", "a"]
+    assert (obs["measured"] == 1).all()
 
 
 # --- Explore ---

@@ -70,7 +70,7 @@ def test_a_fault_brings_its_last_words(child: ChildProcess) -> None:
         child.call("napari_apollo.viewer.work:ready", {"nonsense": 1}, silent, never)
     assert "TypeError" in met.value.report
     assert not child.alive
-    assert child.call("napari_apollo.viewer.work:ready", {"engine": "threshold"}, silent, never) is True
+    assert child.call("napari_apollo.viewer.work:ready", {"engine": "threshold"}, silent, never) is None
 
 
 def test_only_functions_of_the_package_are_called(child: ChildProcess) -> None:
@@ -95,7 +95,7 @@ def test_stopped_within_a_second(child: ChildProcess, tmp_path: Path) -> None:
 def test_a_child_of_one_call_is_gone_afterwards() -> None:
     before = threading.active_count()
     call = in_child("napari_apollo.viewer.work:ready", engine="threshold")
-    assert call(silent, never) is True
+    assert call(silent, never) is None
     end = time.monotonic() + 5
     while threading.active_count() > before and time.monotonic() < end:
         time.sleep(0.02)

@@ -10,6 +10,8 @@ import tifffile
 from napari_apollo.cells import SegmentConfig
 from napari_apollo.errors import DataError
 from napari_apollo.study import Study
+from napari_apollo.viewer import work
+from napari_apollo.viewer.previewing import SIDE, side_for
 from napari_apollo.viewer.segmenting import segment_fields
 
 
@@ -28,6 +30,24 @@ def study(small: SimpleNamespace, tmp_path: Path) -> Study:
 
 def config(folder: Path, **more: object) -> SegmentConfig:
     return SegmentConfig(output=folder / "out", engine="threshold", diameter=9, workers=1, **more)
+
+
+def test_getting_ready_tells_how_large_nuclei_are(study: Study) -> None:
+    field = study["half_CD4"]
+    asked = {"field": field.model_dump(mode="json"), "stain": "DAPI", "name": "here"}
+    found = work.ready("threshold", **asked)
+    assert found is not None
+    assert 7 < found < 11  # discs of a radius of 4.2 pixels
+    field.image.unlink()
+    assert work.ready("threshold", **asked) == found  # remembered, as previews take it
+    assert work.ready("threshold") is None
+
+
+def test_parts_that_are_looked_at_are_as_large_as_a_second_allows() -> None:
+    assert side_for(None) == side_for(30) == SIDE
+    assert side_for(1) >= 100
+    assert side_for(8) < SIDE
+    assert all(side_for(size) <= side_for(size + 1) for size in range(1, 40))
 
 
 def test_fields_that_are_not_asked_for_keep_their_labels(study: Study, tmp_path: Path) -> None:

@@ -143,7 +143,11 @@ class ChildProcess:
             process.wait(0.2)
         except subprocess.TimeoutExpired:
             process.kill()
-        self._end()
+        if self._lock.acquire(timeout=_PATIENCE):  # a call under way hears that it is gone, and tidies up
+            try:
+                self._end()
+            finally:
+                self._lock.release()
 
     def _ensure(self) -> None:
         if self.alive:
@@ -166,7 +170,7 @@ class ChildProcess:
     def _tell(self, message: dict[str, Any]) -> None:
         if self._process is None or self._process.stdin is None:
             return
-        with contextlib.suppress(OSError):  # it is gone; its silence says so
+        with contextlib.suppress(OSError, ValueError):  # it is gone, or closed; its silence says so
             self._process.stdin.write(json.dumps(message, default=str) + "\n")
             self._process.stdin.flush()
 

@@ -16,7 +16,19 @@ from napari_apollo.viewer.layers import About, Frame, LayerSpec, about, find_lay
 
 SIDE = 512
 """Largest side in pixels of what is looked at."""
+_LEAST_SIDE = 128
+_NUCLEI_ACROSS = 44
 ROLE = "nuclei preview"
+
+
+def side_for(diameter_px: float | None) -> int:
+    """Largest side in pixels of a part that is segmented within a second.
+
+    That takes as long as there are nuclei, however many pixels these have: small ones are enlarged first.
+    """
+    if diameter_px is None:
+        return SIDE
+    return max(_LEAST_SIDE, min(SIDE, round(_NUCLEI_ACROSS * diameter_px)))
 
 
 def visible_part(layer: Any, side: int = SIDE) -> tuple[slice, slice]:

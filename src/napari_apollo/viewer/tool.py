@@ -18,9 +18,6 @@ from napari_apollo.viewer.parts import Tone, calm_wheel, listen, note, paint_ico
 from napari_apollo.viewer.preferences import preferences
 from napari_apollo.viewer.state import Session, session_of
 
-TABLE_WRITERS = ("measure", "predict", "write annotations")
-"""Keys of the jobs that end by writing the table of the cells."""
-
 _WIDTH = 340
 
 
@@ -111,21 +108,6 @@ class Tool(QWidget):
             self.failed(error)
             tell_error(error, doing)
         return None
-
-    def table_is_free(self, key: str) -> bool:
-        """Whether a job of a key may write the table of the cells; if not, the status says why.
-
-        Work reads the table when it begins and writes it when it ends: of two at once, the later would undo
-        what the earlier wrote.
-        """
-        for other in self.session.jobs.of(*TABLE_WRITERS):
-            if other.key != key:
-                self.say(
-                    f"The table of the cells is in use: {other.title}. Wait until that is over or cancel it.",
-                    "problem",
-                )
-                return False
-        return True
 
     def failed(self, error: Exception) -> None:
         """Show an error in the status."""

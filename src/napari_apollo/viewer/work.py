@@ -8,6 +8,8 @@ from typing import Any
 
 from napari_apollo.progress import Progress, ShouldStop, never, silent
 
+_MIDDLE = 512  # pixels a side of the part of a field that the size of its nuclei is estimated from
+
 
 def measure_store(
     store: str, settings: dict[str, Any], *, progress: Progress = silent, should_stop: ShouldStop = never
@@ -85,7 +87,7 @@ def segment_array(
     """Find nuclei in an image kept as ``.npy``; labels are written beside it as ``.npy``.
 
     Where no diameter is given, that of the nuclei of a field is estimated once, which takes half as long as
-    finding them, and remembered by the field's name.
+    finding them, and remembered by the field's name; ``ready`` does so in advance.
     """
     import numpy as np
 
@@ -95,10 +97,7 @@ def segment_array(
     values, config = np.load(image), SegmentConfig(**settings)
     pixel = None if pixel_size_um is None else (pixel_size_um[0], pixel_size_um[1])
     if config.diameter is None and config.engine != "labels":
-        known = (field, config.engine)
-        diameter = _diameters.get(known) or _diameter_of(values, config.engine, pixel)
-        if field:
-            _diameters[known] = diameter
+        diameter = _diameters.get((field, config.engine)) or _estimate(values, config.engine, pixel, field)
         config = config.model_copy(update={"diameter": diameter, "diameter_unit": "px"})
     found = segment_image(values, pixel_size_um=pixel, config=config, should_stop=should_stop)
     np.save(Path(labels), found)
@@ -108,8 +107,11 @@ def segment_array(
 _diameters: dict[tuple[str, str], float] = {}
 
 
-def _diameter_of(image: Any, engine: str, pixel_size_um: tuple[float, float] | None) -> float:
-    """Diameter in pixels of the nuclei of an image (y, x), as segmentation itself estimates it."""
+def _estimate(image: Any, engine: str, pixel_size_um: tuple[float, float] | None, field: str) -> float:
+    """Diameter in pixels of the nuclei of an image (y, x), as segmentation itself estimates it.
+
+    It is remembered for a field that has a name, where there is something to see.
+    """
     from napari_apollo.cells.segmentation.engines import get_engine
     from napari_apollo.cells.segmentation.scale import survey
     from napari_apollo.tasks import available_cores
@@ -118,20 +120,51 @@ def _diameter_of(image: Any, engine: str, pixel_size_um: tuple[float, float] | N
         return image[y, x]
 
     found = survey(read, image.shape, "image", get_engine(engine, available_cores()), None, pixel_size_um)
-    return float(found.diameter)
+    if field and not found.empty:
+        _diameters[field, engine] = found.diameter
+    return found.diameter
 
 
-def ready(engine: str = "nuclei", *, progress: Progress = silent, should_stop: ShouldStop = never) -> bool:
-    """Load, and compile, what the first preview would otherwise wait for."""
+def ready(
+    engine: str = "nuclei",
+    field: dict[str, Any] | None = None,
+    stain: str = "",
+    name: str = "",
+    *,
+    progress: Progress = silent,
+    should_stop: ShouldStop = never,
+) -> float | None:
+    """Load, compile and estimate what the first preview would otherwise wait for.
+
+    Parameters
+    ----------
+    engine
+        Engine of the previews.
+    field, stain
+        A field of a study, as plain values, and its stain that shows nuclei. The size of its nuclei is
+        estimated from its middle.
+    name
+        By which previews ask for the field.
+
+    Returns
+    -------
+    float or None
+        Diameter of the field's nuclei in pixels, where it shows.
+    """
     import numpy as np
 
     from napari_apollo.cells import SegmentConfig
     from napari_apollo.cells.segmentation import segment_image
+    from napari_apollo.study import StudyField, open_field
 
     y, x = np.indices((128, 128)) % 32 - 16
     config = SegmentConfig(engine=engine, diameter=16)
     segment_image(np.clip(9 - np.hypot(y, x), 0, 2), config=config, should_stop=should_stop)
-    return True
+    if field is not None and (name, engine) not in _diameters and not should_stop():
+        image = open_field(StudyField(**field), stains=[stain])
+        middle = (slice(max(0, (side - _MIDDLE) // 2), (side + _MIDDLE) // 2) for side in image.shape)
+        _estimate(image.read([stain], *middle)[0], engine, image.pixel_size_um, name)
+    return _diameters.get((name, engine))
 
 
 def segment_two_panels(

@@ -47,7 +47,7 @@ class Keeping(QWidget):
     def write(self) -> None:
         """Write everybody's annotations into the table of the store."""
         annotation, session = self._annotation, self._tool.session
-        if annotation is None or not self._tool.table_is_free("write annotations"):
+        if annotation is None:
             return
         selection = session.selection.copy()
 

@@ -86,7 +86,7 @@ class MeasureTool(Tool):
         """Measure all cells of the store with the settings of the form."""
         store = self.session.store
         settings = self.attempt("Measuring", lambda: self.form.config().model_dump(mode="json"))
-        if settings is None or store is None or not self.table_is_free("measure"):
+        if settings is None or store is None:
             return
         self.start.setEnabled(False)
         call = in_child("napari_apollo.viewer.work:measure_store", store=str(store.path), settings=settings)

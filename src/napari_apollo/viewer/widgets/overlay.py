@@ -129,7 +129,7 @@ class OverlayTool(Tool):
             self.say("Choose a finished run, and open a cell store.", "problem")
             return
         config = self.attempt("Predicting", lambda: self.form.config(overwrite=True))
-        if config is None or not self.table_is_free("predict"):
+        if config is None:
             return
         call = in_child(
             "napari_apollo.viewer.work:predict_store",

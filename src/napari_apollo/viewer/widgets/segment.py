@@ -9,8 +9,10 @@ from typing import Any, ClassVar
 from qtpy.QtWidgets import QCheckBox, QComboBox, QListWidget
 
 from napari_apollo.cells import SegmentConfig
+from napari_apollo.progress import never, silent
 from napari_apollo.study import Study, StudyField
 from napari_apollo.viewer.adopting import adopt
+from napari_apollo.viewer.background import Background
 from napari_apollo.viewer.child import ChildProcess, in_child
 from napari_apollo.viewer.forms import ConfigForm
 from napari_apollo.viewer.jobs import Jobs
@@ -19,7 +21,7 @@ from napari_apollo.viewer.layers import find_layers
 from napari_apollo.viewer.open import open_study
 from napari_apollo.viewer.parts import Fold, button, heading, note, row, say
 from napari_apollo.viewer.preferences import preferences
-from napari_apollo.viewer.previewing import nucleus_layer, preview_call, show_preview, visible_part
+from napari_apollo.viewer.previewing import nucleus_layer, preview_call, show_preview, side_for, visible_part
 from napari_apollo.viewer.tool import Tool, place_for, short
 from napari_apollo.viewer.widgets.correct import CorrectPart
 from napari_apollo.viewer.widgets.cropping import CropPart
@@ -36,8 +38,11 @@ class SegmentTool(Tool):
     def build(self) -> None:
         """Add the parts."""
         self._helper = ChildProcess()
-        self._warm = ""
         self.destroyed.connect(partial(_close, self._helper, self.session.jobs))
+        self._readying = Background(partial(_get_ready, self._helper), self)
+        self._readying.answered.connect(self._got_ready)
+        self._asked: dict[str, Any] = {}
+        self._diameters: dict[str, float] = {}
         self.missing = note("Put a study together first, in the Study tool.")
         self.field = QComboBox()
         self.field.setToolTip("Field that is shown, looked at and corrected")
@@ -92,10 +97,18 @@ class SegmentTool(Tool):
             heading("Cells"),
             self.crop,
         )
+        self.field.currentIndexChanged.connect(self._warm_up)
+        for name in ("engine", "stain"):
+            self.form.editors[name].changed.connect(self._warm_up)
         self.follow(self.session.study_changed, self._study_changed)
         self.follow(self.viewer.layers.events.inserted, self._layers_changed)
         adopt(self.session, self.viewer.layers)
         self._study_changed(self.session.study)
+
+    @property
+    def preparing(self) -> bool:
+        """Whether the process of previews is still getting ready."""
+        return self._readying.busy
 
     # --- what people do -----------------------------------------------------------------------
 
@@ -117,10 +130,14 @@ class SegmentTool(Tool):
         layer = self.attempt("Preview", lambda: nucleus_layer(self.viewer, str(field.image), stain))
         if layer is None:
             return
-        part = visible_part(layer)
+        name, pixel_size = _name(field, stain), _pixel_size(field)
+        given = self.attempt("Preview", lambda: (config.diameter_px(pixel_size, field.field),))
+        if given is None:
+            return
+        part = visible_part(layer, side_for(given[0] or self._diameters.get(name)))
         pixels = (layer.data[0] if layer.multiscale else layer.data)[part]
         settings = config.model_dump(mode="json", include={"engine", "diameter", "diameter_unit"})
-        call = preview_call(self._helper, pixels, settings, _pixel_size(field), f"{field.image} {stain}")
+        call = preview_call(self._helper, pixels, settings, pixel_size, name)
         self.run("Looking for nuclei", call, key="preview", then=partial(self._previewed, layer, part))
 
     def segment(self) -> None:
@@ -219,24 +236,29 @@ class SegmentTool(Tool):
             self.form.set(**_SAMPLE)
         if preferences().workers is not None:
             self.form.rebase({"workers": preferences().workers})
-        if study is not None:
-            self._warm_up()
+        self._warm_up()
         for part in (self.start, self.preview_button, self.show_button, self.correct_button):
             part.setEnabled(study is not None)
 
-    def _warm_up(self) -> None:
-        """Let the process of previews load what the first one would otherwise wait for."""
-        engine = str(self.form.editors["engine"].value)
-        if engine in (self._warm, "labels"):
+    def _warm_up(self, *_: object) -> None:
+        """Let the process of previews do what the first one would otherwise wait for."""
+        field, engine = self._field(), str(self.form.editors["engine"].value)
+        if field is None or engine == "labels":
             return
-        self._warm = engine
-        self.session.jobs.run(
-            "Getting previews ready",
-            lambda progress, should_stop: self._helper.call(
-                "napari_apollo.viewer.work:ready", {"engine": engine}, progress, should_stop
-            ),
-            key="warm",
-        )
+        stain = str(self.form.editors["stain"].value or field.panel.anchor)
+        asked = {
+            "engine": engine,
+            "field": field.model_dump(mode="json"),
+            "stain": stain,
+            "name": _name(field, stain),
+        }
+        if asked != self._asked:
+            self._asked = asked
+            self._readying.ask(asked)
+
+    def _got_ready(self, asked: dict[str, Any], diameter: float | None) -> None:
+        if diameter is not None:
+            self._diameters[asked["name"]] = diameter
 
     def _layers_changed(self, event: object = None) -> None:
         adopt(self.session, self.viewer.layers)
@@ -248,6 +270,16 @@ def _pixel_size(field: StudyField) -> tuple[float, float] | None:
     return open_field(field).pixel_size_um
 
 
+def _name(field: StudyField, stain: str) -> str:
+    """By which the process of previews remembers how large nuclei are."""
+    return f"{field.image} {stain}"
+
+
+def _get_ready(helper: ChildProcess, asked: dict[str, Any]) -> float | None:
+    diameter: float | None = helper.call("napari_apollo.viewer.work:ready", asked, silent, never)
+    return diameter
+
+
 def _close(helper: ChildProcess, jobs: Jobs, *_: object) -> None:
-    jobs.cancel("preview", "warm")
+    jobs.cancel("preview")
     helper.close()
