@@ -289,6 +289,20 @@ def test_pixels_that_cannot_be_stored_are_named(
         crop(study, CropConfig(output=tmp_path / "s.cells.zarr"))
 
 
+@pytest.mark.parametrize("names", [("A", "A"), ("A", "B")])
+def test_pixels_of_two_scales_are_named_before_any_is_read(
+    make_study: MakeStudy, make_field: MakeField, tmp_path: Path, names: tuple[str, str]
+) -> None:
+    image, labels = make_field()
+    study = make_study([(image, labels), (image.astype(np.float32) / 65535, labels)])
+    panels = [Panel(name=name, stains=study.fields[0].panel.stains) for name in names]
+    study = Study(f.model_copy(update={"panel": panel}) for f, panel in zip(study, panels, strict=True))
+    steps: list[Step] = []
+    with pytest.raises(DataError, match=r"field0\.tif holds uint16 and .*field1\.tif holds float32"):
+        crop(study, CropConfig(output=tmp_path / "s.cells.zarr"), progress=steps.append)
+    assert steps == []
+
+
 def test_one_label_for_two_nuclei_is_flagged(
     make_study: MakeStudy, make_field: MakeField, tmp_path: Path
 ) -> None:

@@ -297,6 +297,19 @@ def test_a_study_is_put_together_with_care(tmp_path: Path, make_field) -> None:
         Study([one, other])
 
 
+def test_one_stain_is_spelt_in_one_way_throughout(tmp_path: Path, make_field) -> None:
+    study = Study(
+        make_field(tmp_path / f"{name}.tif", f"{name}: {stains}", field=name)
+        for name, stains in (("A", "DAPI/CK-EPCAM"), ("B", "ck epcam/DAPI/CD3"), ("C", "CD3/DAPI"))
+    )
+    assert [field.panel.stains for field in study] == [
+        ("DAPI", "CK-EPCAM"),
+        ("CK-EPCAM", "DAPI", "CD3"),
+        ("CD3", "DAPI"),
+    ]
+    assert Study.from_csv(study.to_csv(tmp_path / "study.csv").path) == study
+
+
 def test_selecting_fields_and_giving_them_labels(tmp_path: Path, make_field) -> None:
     study = Study([make_field(tmp_path / f"{name}.tif") for name in "abc"])
     assert [field.field for field in study.select(["c", "a"])] == ["a", "c"]

@@ -17,6 +17,11 @@ _EXACT_BINS = _OFFSET + (1 << 16)
 _SHIFT = 12
 
 
+def counted_exactly(dtype: np.dtype[Any]) -> bool:
+    """Whether every value of a pixel type has a bin of its own: whole numbers of 8 or 16 bit."""
+    return dtype.kind in "ui" and dtype.itemsize <= 2
+
+
 class Histogram:
     """How often each intensity occurs, summed over any number of blocks.
 
@@ -27,7 +32,7 @@ class Histogram:
 
     def __init__(self, dtype: np.dtype[Any]) -> None:
         self.dtype = dtype
-        self.exact = dtype.kind in "ui" and dtype.itemsize <= 2
+        self.exact = counted_exactly(dtype)
         self.counts = np.zeros(_EXACT_BINS if self.exact else 1 << (32 - _SHIFT), np.int64)
 
     def add(self, values: NDArray[Any]) -> None:

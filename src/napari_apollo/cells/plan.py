@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_apollo.cells.config import CropConfig
+from napari_apollo.cells.histogram import counted_exactly
 from napari_apollo.cells.survey import FieldSurvey
 from napari_apollo.cells.writer import PIXEL_TYPES
 from napari_apollo.errors import ConfigError, DataError, StudyError
@@ -125,8 +126,9 @@ def pixel_types(surveys: Sequence[FieldSurvey]) -> dict[str, np.dtype[Any]]:
     Raises
     ------
     DataError
-        When a field's pixels are of a type that is not stored.
+        When a field's pixels are of a type that is not stored, or of another kind than those of other fields.
     """
+    kinds = {counted_exactly(survey.dtype): survey for survey in surveys}
     types: dict[str, np.dtype[Any]] = {}
     for survey in surveys:
         name = survey.field.panel.name
@@ -137,6 +139,12 @@ def pixel_types(surveys: Sequence[FieldSurvey]) -> dict[str, np.dtype[Any]]:
                 + ("" if types[name] == survey.dtype else f" with those of other fields of panel {name}")
                 + f"; one of {', '.join(PIXEL_TYPES)} can."
             )
+    if len(kinds) > 1:
+        told = " and ".join(f"{survey.field.image} holds {survey.dtype}" for survey in kinds.values())
+        raise DataError(
+            f"{told}: intensities of cameras (8 or 16 bit) and processed ones (32 bit, fractions) are on "
+            "different scales; save all fields alike."
+        )
     return types
 
 

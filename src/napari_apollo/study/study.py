@@ -43,7 +43,7 @@ class Study:
         notes: Sequence[str] = (),
         unknown_columns: Sequence[str] = (),
     ) -> None:
-        self.fields = tuple(fields)
+        self.fields = _spelt_alike(fields)
         self.path = path
         self.notes = tuple(notes)
         self.unknown_columns = tuple(unknown_columns)
@@ -161,6 +161,34 @@ class Study:
     def __repr__(self) -> str:
         donors = len({field.donor for field in self.fields})
         return f"<Study of {len(self)} fields, {donors} donors, panels {', '.join(self.panels)}>"
+
+
+def _spelt_alike(fields: Iterable[StudyField]) -> tuple[StudyField, ...]:
+    """Fields whose panels spell each stain as the first of them that has it.
+
+    ``CK-EPCAM`` in one panel and ``ck epcam`` in another are one stain, with one normalisation.
+    """
+    spellings: list[str] = []
+    known: dict[Panel, Panel] = {}
+    alike = []
+    for field in fields:
+        panel = known.get(field.panel)
+        if panel is None:
+            spelt = {stain: _spelling(stain, spellings) for stain in field.panel.stains}
+            stains = tuple(spelt.values())
+            panel = field.panel.model_copy(update={"stains": stains, "anchor": spelt[field.panel.anchor]})
+            known[field.panel] = panel
+        alike.append(field if panel == field.panel else field.model_copy(update={"panel": panel}))
+    return tuple(alike)
+
+
+def _spelling(stain: str, spellings: list[str]) -> str:
+    """How a stain was spelt before; its own spelling is kept for later where it is new."""
+    for known in spellings:
+        if same_stain(stain, known):
+            return known
+    spellings.append(stain)
+    return stain
 
 
 def _names_given_twice(fields: Sequence[StudyField]) -> Iterator[str]:
