@@ -165,6 +165,21 @@ def test_images_are_known_by_their_paths(first: str, second: str, same: bool) ->
     assert same_image(first, second) is same
 
 
+def test_a_study_that_was_moved_is_still_the_same(tmp_path: Path) -> None:
+    here = tmp_path / "panel" / "P1" / "image.tif"
+    here.parent.mkdir(parents=True)
+    here.touch()
+    assert same_image("/gone/panel/P1/image.tif", here)
+    assert same_image(r"D:\gone\panel\P1\image.tif", here)
+    assert same_image(r"panel\P1\image.tif", here)
+    assert not same_image("/gone/panel/P2/image.tif", here)
+    assert not same_image("/gone/image.tif", here)
+    copy = tmp_path / "copy" / "panel" / "P1" / "image.tif"
+    copy.parent.mkdir(parents=True)
+    copy.touch()
+    assert not same_image(copy, here)  # both are here, and two images
+
+
 def test_measured_pixels_are_where_the_source_shows_them(small: SimpleNamespace) -> None:
     """Crops cut and put back, in a turned and scaled layer in nanometres: the same under the mouse."""
     viewer = ViewerModel()

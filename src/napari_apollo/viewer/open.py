@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import TYPE_CHECKING, Any
 
 import dask.array as da
@@ -28,6 +28,7 @@ OVERVIEW = TILE**2
 
 _ONE_LEVEL = 2048  # images up to this side are shown at one resolution
 _TERRITORY = 32  # pixels around its nuclei that a field with a panel of its own is shown for
+_TELLING = 3  # parts of a path that tell an image from those of other donors and panels
 _WINDOW = 1024  # side of the middle part that contrast limits are taken from
 
 
@@ -116,12 +117,31 @@ def fields_of_image(study: Study, image: Path | str | None = None) -> tuple[Stud
 
 
 def same_image(first: Path | str, second: Path | str) -> bool:
-    """Whether two names mean one image: equal paths, or one a relative path that ends the other."""
+    """Whether two names mean one image.
+
+    They do where the paths are equal, or one is a relative path that ends the other; and where the file and
+    two folders above it are called alike and one of the two is not here: a study was cut on one machine and
+    is looked at on another.
+    """
     one, two = Path(first), Path(second)
     if one == two:
         return True
-    short, long = sorted((one.parts, two.parts), key=len)
-    return bool(short) and short[0] not in ("/", "\\") and long[-len(short) :] == short
+    short, long = sorted((_parts(one), _parts(two)), key=len)
+    if not short:
+        return False
+    if not _is_root(short[0]):
+        return long[-len(short) :] == short
+    moved = len(short) > _TELLING and long[-_TELLING:] == short[-_TELLING:]
+    return moved and not (one.exists() and two.exists())
+
+
+def _parts(path: Path) -> tuple[str, ...]:
+    """Folders and name, also of a path that was written on Windows."""
+    return PureWindowsPath(path).parts if "\\" in str(path) else path.parts
+
+
+def _is_root(part: str) -> bool:
+    return part[-1:] in ("/", "\\")
 
 
 @dataclass(frozen=True)
