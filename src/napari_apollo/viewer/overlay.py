@@ -248,7 +248,7 @@ def _place(store: CellStore, image: str, source: Layer | None) -> tuple[tuple[in
     if not Path(image).exists():
         raise DataError(
             f"{image} is neither open in the viewer nor a file here, so its size is not known; "
-            "open the study first."
+            "open the study that the cells were cut from, or give the layer of the image as source."
         )
     layout = open_source(Path(image)).layout
     cells = store.obs[store.obs["image"].astype(str) == image]
