@@ -134,28 +134,33 @@ def _calibrated(
     unit_of = np.unique(units, return_inverse=True)[1]
     count = int(unit_of.max()) + 1
     fold_of_unit = _folds(count)
-    distance, others = np.empty(len(x)), np.empty(count)
-    for fold in np.unique(fold_of_unit):
-        out = fold_of_unit[unit_of] == fold
-        distance[out] = _distance(_shape(x[~out], y[~out], least), x[out], y[out])
-        others[fold_of_unit == fold] = (fold_of_unit != fold).sum()
-    return _shape(x, y, least), _reach(distance, unit_of, others, level)
+    folds = [fold_of_unit[unit_of] == fold for fold in np.unique(fold_of_unit)]
+    # As many knots everywhere: with fewer cells a shape would know less of the prediction than the last one.
+    knots = _knots(min(int((~out).sum()) for out in folds))
+    left_out = np.empty(len(x))
+    for out in folds:
+        left_out[out] = _distance(_shape(x[~out], y[~out], least, knots), x[out], y[out])
+    shape = _shape(x, y, least, knots)
+    return shape, _reach(left_out, _distance(shape, x, y), unit_of, level)
 
 
-def _shape(x: Floats, y: Floats, least: float) -> _Shape:
+def _knots(cells: int) -> int:
+    return int(np.clip(cells // _CELLS_A_KNOT, 1, _MOST_KNOTS))
+
+
+def _shape(x: Floats, y: Floats, least: float, knots: int) -> _Shape:
     """Median of the truth, and typical distance from it, in bins of cells along the prediction.
 
     The distance is at least ``least``: a feature may be the same in all cells of all donors but one.
     """
-    count = int(np.clip(len(x) // _CELLS_A_KNOT, 1, _MOST_KNOTS))
-    bins = [part for part in np.array_split(np.argsort(x, kind="stable"), count) if len(part)]
-    knots = np.array([x[part].mean() for part in bins])
+    bins = [part for part in np.array_split(np.argsort(x, kind="stable"), knots) if len(part)]
+    places = np.array([x[part].mean() for part in bins])
     centre = np.array([np.median(y[part]) for part in bins])
-    away = np.abs(y - np.interp(x, knots, centre))
+    away = np.abs(y - np.interp(x, places, centre))
     whole = max(float(np.mean(away)), least)
     # Of bins in which most cells have one value the median distance is 0, and no width would come of it.
     scale = np.array([0.5 * (np.mean(away[part]) + whole) for part in bins])
-    return _Shape(knots, centre, scale)
+    return _Shape(places, centre, scale)
 
 
 def _distance(shape: _Shape, x: Floats, y: Floats) -> Floats:
@@ -165,26 +170,31 @@ def _distance(shape: _Shape, x: Floats, y: Floats) -> Floats:
     return distance
 
 
-def _reach(distance: Floats, unit_of: NDArray[np.int64], others: Floats, level: float) -> float:
+def _reach(left_out: Floats, inside: Floats, unit_of: NDArray[np.int64], level: float) -> float:
     """Distance that holds the level of the cells of one more unit.
+
+    Distances from a centre made without a unit are larger than those of a new unit from the final centre,
+    and those from the final centre smaller; how much depends on what the centre follows, and with two units
+    to make it from it is a lot. The product of both has the right expectation: of least squares with
+    leverage h, residuals have variance v (1 - h), left-out ones v / (1 - h), and the product of both v.
 
     Parameters
     ----------
-    distance
+    left_out
         (cell,) signed, from a centre that was made without the cell's unit.
+    inside
+        (cell,) signed, from the final centre.
     unit_of
         (cell,) from 0.
-    others
-        (unit,) how many units that centre was made from.
     level
         Share of cells to hold.
     """
-    units, cells = len(others), len(distance)
+    units, cells = int(unit_of.max()) + 1, len(left_out)
     weight = 1 / np.bincount(unit_of, minlength=units)
-    mean = np.bincount(unit_of, weights=distance, minlength=units) * weight
-    own = distance - mean[unit_of]
-    # The mean of a unit left out differs from the centre by its own shift and by that of the centre.
-    between = float(np.mean(mean**2 / (1 + 1 / others))) * (1 + 1 / units)
+    means = [np.bincount(unit_of, weights=own, minlength=units) * weight for own in (left_out, inside)]
+    own = (left_out - means[0][unit_of] + inside - means[1][unit_of]) / 2
+    # A new unit differs from the centre by its own shift and by that of the centre.
+    between = float(np.mean(np.maximum(means[0] * means[1], 0))) * (1 + 1 / units)
     within = float(np.sum(weight[unit_of] * own**2)) / units
     freedom = (units - 1) * ((between + within) / max(between, 1e-12 * within, 1e-300)) ** 2
     wider = t.ppf((1 + level) / 2, freedom) / norm.ppf((1 + level) / 2)
