@@ -27,7 +27,7 @@ from napari_apollo.errors import (
 )
 from napari_apollo.model import Apollo
 from napari_apollo.panels import Panel
-from napari_apollo.predict import Canvas, PredictConfig, PredictionStore, predict
+from napari_apollo.predict import Canvas, OverlayConfig, PredictConfig, PredictionStore, overlay, predict
 from napari_apollo.predict.writer import dtype_for
 from napari_apollo.progress import Step
 
@@ -266,6 +266,20 @@ def test_crops_of_another_size(
 def test_pixel_sizes_that_nobody_knows_do_not_stand_in_the_way(make: SimpleNamespace, tmp_path: Path) -> None:
     store = make.store(tmp_path / "a.cells.zarr", pixel_size_um=None)
     predict(store, make.model(tmp_path / "model", store, pixel_size_um=0.5), CPU)
+
+
+def test_cells_that_were_cut_anew_are_other_cells(
+    made: SimpleNamespace, make: SimpleNamespace, tmp_path: Path
+) -> None:
+    """Segmenting and cutting anew gives the same names to other cells, or other crops to the same."""
+    config = OverlayConfig(output=tmp_path / "out")
+    larger = make.store(tmp_path / "larger.cells.zarr", size=made.store.crop_size + 8)
+    assert list(larger.obs["cell_id"]) == list(made.store.obs["cell_id"])
+    with pytest.raises(StoreError, match=r"crops of 16 pixels; those of .* have 24"):
+        overlay(larger, made.predictions, config)
+    elsewhere = make.store(tmp_path / "elsewhere.cells.zarr", seed=1)
+    with pytest.raises(StoreError, match="in other places"):
+        overlay(elsewhere, made.predictions, config)
 
 
 def test_bad_requests(made: SimpleNamespace, tmp_path: Path) -> None:

@@ -117,7 +117,7 @@ def overlay(
         predictions = PredictionStore.open(predictions)
     if isinstance(study, (str, Path)):
         study = Study.from_csv(study)
-    predictions.require_fits(store.obs, store.path)
+    predictions.require_fits(store.obs, store.path, store.crop_size)
     written = []
     names = _names(store)
     for image in _images(store, config.images):

@@ -28,6 +28,7 @@ from napari_apollo.predict.store import (
     PredictionCard,
     PredictionStore,
     digest_of_cells,
+    digest_of_places,
 )
 from napari_apollo.predict.table import BY_ROLE, ERRORS, CellResults
 from napari_apollo.predict.uncertainty import predicted_spread, require_posteriors
@@ -263,6 +264,7 @@ class _PanelWriter:
             folder=panel_folder(self.name),
             cells=len(self.positions),
             cells_sha256=digest_of_cells(self.store.obs.iloc[self.positions]),
+            places_sha256=digest_of_places(self.store.obs.iloc[self.positions]),
             roles=self.roles,
         )
 

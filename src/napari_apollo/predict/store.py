@@ -49,6 +49,8 @@ class PanelPredictions(BaseModel):
         Number of cells.
     cells_sha256
         Digest of the cells' names in order: predictions belong to these cells and no others.
+    places_sha256
+        Digest of where their crops were cut; empty where an earlier version wrote it, and not compared then.
     roles
         Stains of each array in the order of its second axis.
     """
@@ -59,6 +61,7 @@ class PanelPredictions(BaseModel):
     folder: str
     cells: int
     cells_sha256: str
+    places_sha256: str = ""
     roles: dict[ChannelRole, tuple[str, ...]]
 
 
@@ -238,14 +241,25 @@ class PredictionStore:
 
         return damage_below(self.path, tell=tell, should_stop=should_stop)
 
-    def require_fits(self, obs: pd.DataFrame, where: Path | str) -> None:
+    def require_fits(self, obs: pd.DataFrame, where: Path | str, crop_size: int) -> None:
         """Make sure that these predictions were made for the cells of a table.
+
+        Parameters
+        ----------
+        obs, where, crop_size
+            Table, path and crop size of a cell store.
 
         Raises
         ------
         StoreError
-            When the cells, or their order, are others.
+            When the cells, their order, or their crops are others: images would lie in the wrong places.
         """
+        if crop_size != self.card.crop_size:
+            raise StoreError(
+                self.path,
+                f"was made for crops of {self.card.crop_size} pixels; those of {where} have {crop_size}.",
+                "Predict again for this cell store.",
+            )
         for name, part in self.card.panels.items():
             own = obs[obs["panel"].astype(str) == name]
             if digest_of_cells(own) != part.cells_sha256:
@@ -254,6 +268,12 @@ class PredictionStore:
                     self.path,
                     f"was made for other cells than those of {where}: panel {name} has {len(own)} cells "
                     f"there, {part.cells} here{how}.",
+                    "Predict again for this cell store.",
+                )
+            if part.places_sha256 and digest_of_places(own) != part.places_sha256:
+                raise StoreError(
+                    self.path,
+                    f"was made for cells in other places: those of panel {name} were cut anew for {where}.",
                     "Predict again for this cell store.",
                 )
 
@@ -287,3 +307,9 @@ def digest_of_cells(obs: pd.DataFrame) -> str:
     """SHA-256 over the names of a panel's cells in the order of its arrays."""
     ordered = obs.sort_values("row", kind="stable")["cell_id"].astype(str)
     return hashlib.sha256("\n".join(ordered).encode("utf-8")).hexdigest()
+
+
+def digest_of_places(obs: pd.DataFrame) -> str:
+    """SHA-256 over centres and scales of a panel's crops in the order of its arrays."""
+    ordered = obs.sort_values("row", kind="stable")[["centre_y", "centre_x", "scale"]]
+    return hashlib.sha256(ordered.to_numpy("<f8").tobytes()).hexdigest()

@@ -134,7 +134,7 @@ def prediction_layers(
     stains, roles, table
         As of ``add_predictions``.
     """
-    predictions.require_fits(store.obs, store.path)
+    predictions.require_fits(store.obs, store.path, store.crop_size)
     source = measured.get(predictions.anchor)
     shape, frame = _place(store, image, source)
     canvas = Canvas(store, predictions, image=image, shape=shape)
