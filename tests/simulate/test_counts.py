@@ -47,3 +47,13 @@ def test_tables_carry_names_factors_and_loadings() -> None:
     ]  # fmt: skip
     with pytest.raises(ConfigError, match="types = 1"):
         simulate_counts(types=1)
+
+
+def test_counts_may_be_few_and_factors_weak() -> None:
+    full, weak = (simulate_counts(cells=400, seed=4, **kw) for kw in ({}, {"depth": 0.25, "effect": 0.2}))
+    assert full.factors.equals(weak.factors)
+    assert weak.rna.sum() / full.rna.sum() == pytest.approx(0.25, rel=0.05)
+    for name, values in weak.loadings["rna"].items():
+        assert np.allclose(values, 0.2 * full.loadings["rna"][name])
+    with pytest.raises(ConfigError, match="depth = 0"):
+        simulate_counts(depth=0)

@@ -12,6 +12,7 @@ import anndata as ad
 import numpy as np
 import pytest
 import torch
+from skimage.io import imread
 from typer.testing import CliRunner
 
 from napari_apollo.cli.app import app
@@ -340,3 +341,27 @@ def test_new_cells_are_placed_by_name(make_tables: Make, quick: Quick) -> None:
         place_tables(run, {"atac": new["rna"]})
     with pytest.raises(DataError, match="lacks 1 of 24 features that the model knows: rna5"):
         place_tables(run, {"rna": tables["rna"][:, [i for i in range(24) if i != 5]].copy()})
+
+
+def test_previews_are_drawn_while_a_model_of_tables_learns(make_tables: Make, quick: Quick) -> None:
+    tables = make_tables()
+    tables["protein"] = tables["protein"][:, :10].copy()
+    run = train(tables, quick(previews_every=2))
+    drawn = sorted(path.name for path in (run.folder / "previews").glob("*.png"))
+    assert drawn == [
+        "agreement_00000.png", "agreement_00002.png", "encoders_00000.png", "encoders_best.png",
+    ]  # fmt: skip
+    sheets = [imread(run.folder / "previews" / name) for name in drawn]
+    assert len({sheet.shape for sheet in sheets}) == 1
+    # Two rows of three parts; the first part is what was measured, whatever the model is.
+    wide, high = 3 * (4 * 24 + 4), 2 * (sheets[0].shape[0] // 2)
+    assert sheets[0].shape == (high, wide)
+    measured = slice(0, high // 2), slice(0, wide // 3)
+    assert np.array_equal(np.sort(sheets[0][measured], axis=0), np.sort(sheets[-1][measured], axis=0))
+    assert not np.array_equal(sheets[0], sheets[-1])
+
+
+def test_a_step_without_encoders_has_no_previews(make_tables: Make, quick: Quick) -> None:
+    run = train(make_tables(n=100), quick(objective="two-step", previews_every=1, latent_epochs=2))
+    drawn = {path.name.split("_")[0] for path in (run.folder / "previews").glob("*.png")}
+    assert drawn == {"encoders"}

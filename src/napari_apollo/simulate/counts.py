@@ -92,6 +92,8 @@ def simulate_counts(
     proteins: int = 40,
     types: int = 4,
     batches: int = 2,
+    depth: float = 1.0,
+    effect: float = 1.0,
     seed: int = 0,
 ) -> CountSet:
     """Draw RNA and protein counts of the same cells.
@@ -100,6 +102,10 @@ def simulate_counts(
     ----------
     cells, genes, proteins, types, batches
         How many.
+    depth
+        Factor on the counts of a cell, which are 4,000 of RNA and 3,000 of proteins in the median.
+    effect
+        Factor on all loadings: how far factors change rates.
     seed
         The same seed gives the same counts.
 
@@ -113,6 +119,8 @@ def simulate_counts(
             f"cells = {cells}, genes = {genes}, proteins = {proteins}, types = {types}, batches = {batches}: "
             "at least 10 of the first three and 2 of the others are needed."
         )
+    if not (depth > 0 and effect >= 0):
+        raise ConfigError(f"depth = {depth}, effect = {effect}: above 0, and not below 0, would do.")
     rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(101,)))
     factors = pd.DataFrame(
         {
@@ -126,12 +134,17 @@ def simulate_counts(
     )
     tables, loadings = {}, {}
     for table, features in (("rna", genes), ("protein", proteins)):
-        tables[table], loadings[table] = _table(table, features, factors, rng)
+        tables[table], loadings[table] = _table(table, features, factors, depth, effect, rng)
     return CountSet(tables["rna"], tables["protein"], factors, loadings)
 
 
 def _table(
-    table: str, features: int, factors: pd.DataFrame, rng: np.random.Generator
+    table: str,
+    features: int,
+    factors: pd.DataFrame,
+    depth: float,
+    strength: float,
+    rng: np.random.Generator,
 ) -> tuple[sparse.csr_matrix, dict[str, NDArray[np.float64]]]:
     cells = len(factors)
     logits = np.tile(_BASE_SPREAD[table] * rng.standard_normal(features), (cells, 1))
@@ -141,16 +154,17 @@ def _table(
             continue
         if name in ("type", "batch"):
             kinds, codes = np.unique(factors[name].to_numpy(str), return_inverse=True)
-            effect = (_TYPE_EFFECT if name == "type" else _EFFECT) * _sparse_normal(features, len(kinds), rng)
+            effect = strength * (_TYPE_EFFECT if name == "type" else _EFFECT)
+            effect = effect * _sparse_normal(features, len(kinds), rng)
             logits += effect[:, codes].T
             loadings[name] = effect
         else:
-            effect = _EFFECT * _sparse_normal(features, 1, rng)[:, 0]
+            effect = strength * _EFFECT * _sparse_normal(features, 1, rng)[:, 0]
             logits += factors[name].to_numpy(np.float64)[:, None] * effect
             loadings[name] = effect
     parts = np.exp(logits - logits.max(axis=1, keepdims=True))
     parts /= parts.sum(axis=1, keepdims=True)
-    library = _LIBRARY[table] * np.exp(_LIBRARY_SPREAD * rng.standard_normal(cells))
+    library = depth * _LIBRARY[table] * np.exp(_LIBRARY_SPREAD * rng.standard_normal(cells))
     mean = library[:, None] * parts
     counts = rng.poisson(rng.gamma(_SIZE[table], mean / _SIZE[table]))
     return sparse.csr_matrix(counts.astype(np.int32)), loadings

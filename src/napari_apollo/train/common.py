@@ -141,6 +141,9 @@ class CommonTrainConfig(OperationConfig):
     """Agreement: latent dimensions of which the others of their block tell a larger part (held-out R²)
     are closed after 45 %, 60 % and 80 % of the first step; 1 closes none."""
 
+    previews_every: int = Field(default=10, ge=0)
+    """Epochs between preview pictures; 0 makes none but the last."""
+
     checkpoint_seconds: float = Field(default=30, ge=0)
     """Least time between checkpoints; one is always written at the end of a step."""
 

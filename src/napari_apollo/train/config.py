@@ -64,9 +64,6 @@ class TrainConfig(CommonTrainConfig):
     """Crops are kept on the device up to this many GB, and read from the store batch by batch where
     there are more; 0 takes half of what is free."""
 
-    previews_every: int = Field(default=10, ge=0)
-    """Epochs between preview pictures; 0 makes none but the last."""
-
     @model_validator(mode="before")
     @classmethod
     def _fill_from_preset(cls, values: Any) -> Any:

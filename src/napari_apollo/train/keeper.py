@@ -24,6 +24,7 @@ from napari_apollo.train.folder import RunFolder
 from napari_apollo.train.loop import Epoch, Position
 from napari_apollo.train.objectives import Objective, Stage
 from napari_apollo.train.previews import write_preview
+from napari_apollo.train.tablepreviews import write_table_preview
 from napari_apollo.train.team import Team
 
 _NETWORK, _STAGE, _LOSSES = "network.", "stage.", "losses"
@@ -97,8 +98,10 @@ class Keeper:
                 "criterion": epoch.validation["criterion"],
             }
             self._best_changed = True
-        every = self._config.previews_every if isinstance(self._config, TrainConfig) else 0
-        if every and epoch.validation and epoch.epoch % every == 0:
+        every = self._config.previews_every
+        # On tables, the long first step is looked at, too, where encoders learn along in it.
+        shown = epoch.validation or (self._of_tables and self._objective.normal_codes)
+        if every and shown and epoch.epoch % every == 0:
             name = f"{epoch.stage}_{epoch.epoch:05d}.png"
             self._preview(name)
 
@@ -146,8 +149,13 @@ class Keeper:
         return f"The last good checkpoint is kept: {title}, epoch {at.epoch}, {at.done} cells into it."
 
     def _preview(self, name: str) -> None:
-        if self._team.leads and isinstance(self._config, TrainConfig):  # of tables there are no pictures
-            write_preview(self._folder.previews / name, self._network, self._validation)
+        if self._team.leads:
+            write = write_table_preview if self._of_tables else write_preview
+            write(self._folder.previews / name, self._network, self._validation)
+
+    @property
+    def _of_tables(self) -> bool:
+        return not isinstance(self._config, TrainConfig)
 
     def _stage_at(self, position: Position) -> Stage:
         """The stage of a position; the last one where all are over."""
