@@ -10,11 +10,14 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.colors import to_rgb
 from napari.components import ViewerModel
+from skimage.color import deltaE_ciede2000, rgb2lab
 
 from napari_apollo.cells import CellStore
 from napari_apollo.errors import ModelError
 from napari_apollo.predict import PredictConfig, predict
+from napari_apollo.predict.colours import stain_colours
 from napari_apollo.predict.table import PREDICTED_SUPPORT
 from napari_apollo.viewer import add_predictions, find_layers
 from napari_apollo.viewer.compare import images_of, show_overlay
@@ -76,6 +79,22 @@ def test_uncertainty_is_a_layer_in_units_of_the_stain(doubtful: SimpleNamespace)
     assert 0 < pixels(layer).max() < high - low
     assert find_layers(viewer, role=BEYOND, stain="CD4")[0].visible
     assert not find_layers(viewer, role=BEYOND, stain="CD8")
+
+
+def test_doubt_has_colours_of_its_own(doubtful: SimpleNamespace) -> None:
+    viewer = ViewerModel()
+    (image,) = images_of(doubtful.store)
+    show_overlay(
+        viewer, doubtful.predictions, doubtful.store, image, roles=("predicted", BEYOND, "uncertainty")
+    )
+    stains = [rgb2lab(to_rgb(colour)) for colour in stain_colours(["DAPI", *map(str, range(8))]).values()]
+    own = [
+        rgb2lab(np.asarray(find_layers(viewer, role=role)[0].colormap.colors)[-1, :3])
+        for role in ("uncertainty", BEYOND)
+    ]
+    assert len(stains) == 9
+    assert min(deltaE_ciede2000(own[0], stain) for stain in [*stains, own[1]]) > 20
+    assert min(deltaE_ciede2000(own[1], stain) for stain in stains) > 10  # grey; one stain is nearly white
 
 
 def test_predictions_that_were_whole_make_way_for_their_parts(doubtful: SimpleNamespace) -> None:

@@ -15,8 +15,9 @@ from napari_apollo.predict.roles import ChannelRole
 from napari_apollo.predict.store import PredictionStore
 from napari_apollo.study import Study
 from napari_apollo.viewer.layers import KEY, About, Frame, LayerSpec, about, find_layers, image_layer
-from napari_apollo.viewer.open import OVERVIEW, same_image, study_layers
+from napari_apollo.viewer.open import same_image, study_layers
 from napari_apollo.viewer.overlay import BEYOND, prediction_layers
+from napari_apollo.viewer.overviews import add_layers
 
 MOST = 32_000_000
 """Pixels of a layer up to which its data are computed before it is added; of larger ones the overview is."""
@@ -83,7 +84,7 @@ def show_overlay(
         The layers added, bottom first.
     """
     clear_others(viewer, predictions, image)
-    added = [spec.add(viewer) for spec in missing(viewer, measured_specs(predictions, image, stains, study))]
+    added = add_layers(viewer, missing(viewer, measured_specs(predictions, image, stains, study)))
     wanted = model_specs(viewer, predictions, store, image, stains, roles)
     make_way(viewer, wanted)
     added += [spec.add(viewer) for spec in missing(viewer, wanted)]
@@ -105,12 +106,12 @@ def clear_others(viewer: Any, predictions: PredictionStore, image: str) -> None:
 def measured_specs(
     predictions: PredictionStore, image: str, stains: Sequence[str], study: Study | None
 ) -> list[LayerSpec]:
-    """Layers of the measured stains of an image; reads pixels, so it belongs into a job."""
+    """Layers of the measured stains of an image; reads small ones, so it belongs into a job."""
     if study is None or not any(same_image(field.image, image) for field in study):
         return []
     wanted = [predictions.anchor, *stains] if stains else None
     specs = study_layers(study, image=image, stains=wanted, labels=False)
-    return [spec.realised(MOST, OVERVIEW) for spec in specs]
+    return [spec.realised(MOST, 0) for spec in specs]
 
 
 def model_specs(

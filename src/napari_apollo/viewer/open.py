@@ -18,14 +18,12 @@ from napari_apollo.predict.pyramid import halve, level_shapes
 from napari_apollo.predict.roles import ChannelRole
 from napari_apollo.study import FieldImage, LabelImage, Study, StudyField, open_field, open_labels
 from napari_apollo.viewer.layers import About, Frame, LayerSpec, image_layer, labels_layer
+from napari_apollo.viewer.overviews import add_layers
 
 if TYPE_CHECKING:
     from napari.layers import Layer
 
 TILE = 1024
-OVERVIEW = TILE**2
-"""Pixels of the coarse levels that are kept in memory: they are made of the whole image, and shown first."""
-
 _ONE_LEVEL = 2048  # images up to this side are shown at one resolution
 _TERRITORY = 32  # pixels around its nuclei that a field with a panel of its own is shown for
 _TELLING = 3  # parts of a path that tell an image from those of other donors and panels
@@ -69,7 +67,7 @@ def open_study(
     ImageError, LabelsError
         When a file cannot be used.
     """
-    return [layer.add(viewer) for layer in study_layers(study, image=image, stains=stains, labels=labels)]
+    return add_layers(viewer, study_layers(study, image=image, stains=stains, labels=labels))
 
 
 def study_layers(
@@ -79,7 +77,7 @@ def study_layers(
     stains: Sequence[str] | None = None,
     labels: bool = True,
 ) -> list[LayerSpec]:
-    """The layers that ``open_study`` adds."""
+    """The layers that ``open_study`` adds; lazy, so that nothing is read but what contrast limits need."""
     study = study if isinstance(study, Study) else Study.from_csv(study)
     opened = OpenImage(fields_of_image(study, image))
     colours = stain_colours(opened.stains)
@@ -97,7 +95,7 @@ def study_layers(
     if labels and opened.labels:
         about = About("nuclei", str(opened.path), panel=", ".join(study.panels), opened=manifest)
         layers.append(labels_layer(label_pyramid(opened.nuclei()), about, opened.frame, contour=1))
-    return [layer.realised(OVERVIEW, OVERVIEW) for layer in layers]
+    return layers
 
 
 def fields_of_image(study: Study, image: Path | str | None = None) -> tuple[StudyField, ...]:

@@ -42,7 +42,7 @@ BEYOND = "beyond support"
 
 _SHOWN_AT_FIRST = (ChannelRole.MEASURED, ChannelRole.PREDICTED)
 _GREY = "#9a9a9a"
-_AMBER = "#ffb000"
+_CRIMSON = "#d01030"  # of what is unsure: far from the colour of every stain, for colour-blind people as well
 
 
 def add_predictions(
@@ -157,7 +157,7 @@ def prediction_layers(
             )
             limits, colour = _limits(measured.get(stain), predictions, stain), colours.get(stain, "")
             if role is ChannelRole.UNCERTAINTY:
-                limits, colour = _spread_limits(predictions, stain), _AMBER
+                limits, colour = _spread_limits(predictions, stain), _CRIMSON
             beyond = beyond_support(store, stain) if BEYOND in roles and role == "predicted" else None
             parts = _apart(shown, colour, None if beyond is None else beyond[canvas.placement.positions])
             layers += [

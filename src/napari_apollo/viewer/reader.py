@@ -67,9 +67,19 @@ def is_run(path: Path) -> bool:
 
 
 def _manifest_layers(path: Path) -> list[LayerSpec]:
-    from napari_apollo.viewer.open import study_layers
+    import napari
 
-    return study_layers(path)
+    from napari_apollo.viewer.open import study_layers
+    from napari_apollo.viewer.overviews import fill, fill_beside, with_overview
+
+    prepared = [with_overview(spec) for spec in study_layers(path)]
+    overviews = [overview for _, overview in prepared if overview is not None]
+    viewer = napari.current_viewer()
+    if viewer is None:
+        fill(overviews)
+    else:
+        fill_beside(viewer, overviews)
+    return [spec for spec, _ in prepared]
 
 
 def _prediction_layers(path: Path) -> list[LayerSpec]:

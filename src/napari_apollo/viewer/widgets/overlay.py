@@ -18,8 +18,8 @@ from napari_apollo.viewer.adopting import adopt
 from napari_apollo.viewer.child import in_child
 from napari_apollo.viewer.forms import ConfigForm
 from napari_apollo.viewer.layers import LayerSpec, about, find_layers
-from napari_apollo.viewer.open import OVERVIEW
 from napari_apollo.viewer.overlay import BEYOND, cell_store_of
+from napari_apollo.viewer.overviews import OVERVIEW, fill_beside, with_overview
 from napari_apollo.viewer.parts import Fold, button, column, heading, note, row, say, small_button
 from napari_apollo.viewer.preferences import DEVICES, preferences
 from napari_apollo.viewer.tool import Tool, short
@@ -217,12 +217,15 @@ class OverlayTool(Tool):
         """Add layers one after the other, the window alive in between."""
         empty = len(self.viewer.layers) == 0
 
+        prepared = [with_overview(spec) for spec in specs]
+
         def finish() -> None:
             if empty:
                 self.viewer.reset_view()
+            fill_beside(self.viewer, [overview for _, overview in prepared if overview is not None])
             then()
 
-        steps = [partial(spec.add, self.viewer) for spec in specs]
+        steps = [partial(spec.add, self.viewer) for spec, _ in prepared]
         self.session.jobs.step_by_step("Adding layers", [*steps, finish], key="layers")
 
     def _predicted(self, path: str) -> None:
