@@ -1,7 +1,8 @@
 """Overviews of large images, whose coarse levels take the whole file: made beside the window, part by part.
 
 A layer of a large image is shown at once. Its coarse levels are arrays in memory, dark at first, that are
-filled while people already look at it; finer levels are read when somebody zooms in. Nothing here needs a window.
+filled while people already look at it; finer levels are read when somebody zooms in. Nothing here needs a
+window.
 """
 
 from __future__ import annotations
