@@ -73,3 +73,49 @@ def test_only_the_people_asked_for(store: CellStore) -> None:
     assert table["annotation"][0] == "round"
     assert "annotation_bob" not in table
     assert annotation_table(store, {})["annotation"].eq("").all()
+
+
+def placed_store(path: Path, centres: list[tuple[float, float]]) -> CellStore:
+    """Nuclei of 100 pixels, numbered in the order of their places."""
+    y, x = np.array(centres).T
+    obs = pd.DataFrame(
+        {
+            "field": "f",
+            "label": np.arange(1, len(y) + 1),
+            "y": y,
+            "x": x,
+            "nucleus_area_px": 100,
+            "donor": "d",
+        }
+    )
+    images = np.arange(len(y) * 128, dtype=np.uint16).reshape(len(y), 2, 8, 8)
+    panel = Panel(name="p", stains=("DAPI", "CD3"))
+    with CellStoreWriter(path, [panel], crop_size=8, dtype="uint16", overwrite=True) as writer:
+        writer.append("p", images, np.full((len(y), 8, 8), 2, np.uint8), obs)
+    return CellStore.open(path)
+
+
+def test_words_about_a_nucleus_never_pass_to_another_one(tmp_path: Path) -> None:
+    path = tmp_path / "s.cells.zarr"
+    with open_annotations(placed_store(path, [(10, 10), (10, 40), (40, 10)]), "ada") as ada:
+        ada.label(["f:1", "f:2"], "round")
+        ada.exclude(["f:3"])
+    # An outline was corrected (f:1), a nucleus was found besides, and those behind it have other numbers.
+    anew = placed_store(path, [(12, 9), (25, 25), (10, 40), (40, 10)])
+    for store in (anew, path):
+        (own,) = read_annotations(store).values()
+        assert own.labels == {"f:1": "round"}
+        assert own.excluded == set()
+        assert own.strays == {"f:2", "f:3"}
+    write_annotations(anew)
+    assert CellStore.open(path).obs["annotation"].tolist() == ["round", "", "", ""]
+    with open_annotations(anew, "ada") as ada:
+        ada.label(["f:3"], "round")
+        ada.undo()
+        ada.redo()
+    (own,) = read_annotations(anew).values()
+    assert own.labels == {"f:1": "round", "f:3": "round"}
+    with open_annotations(anew, "ada") as ada:
+        for _ in range(3):
+            ada.undo()
+        assert own.labels.keys() - ada.labels.keys() == {"f:1", "f:3"}

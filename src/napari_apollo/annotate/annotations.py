@@ -15,6 +15,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from napari_apollo.annotate.journal import Entry, Journal
+from napari_apollo.annotate.places import Places
 from napari_apollo.errors import FileError, InputError
 
 CLASS_COLOURS = (
@@ -44,6 +45,9 @@ class Annotations:
         Name of the person.
     journal
         Where every action is written at once; it is replayed first. Without one, nothing is kept.
+    places
+        Where the cells lie now. With it, words about a cell that lay elsewhere are left aside: segmenting
+        anew gave its name to another nucleus.
 
     Attributes
     ----------
@@ -53,6 +57,8 @@ class Annotations:
         Class of each annotated cell, by ``cell_id``.
     excluded : set of str
         Cells left out.
+    strays : set of str
+        Cells of which something was said when another nucleus had their name; it does not count.
 
     Raises
     ------
@@ -69,8 +75,10 @@ class Annotations:
     {}
     """
 
-    def __init__(self, annotator: str, journal: Journal | None = None) -> None:
+    def __init__(self, annotator: str, journal: Journal | None = None, places: Places | None = None) -> None:
         self.annotator = annotator
+        self.strays: set[str] = set()
+        self._places = places
         self.classes: dict[str, str] = {}
         self.labels: dict[str, str] = {}
         self.excluded: set[str] = set()
@@ -88,9 +96,15 @@ class Annotations:
         self.close()
 
     @classmethod
-    def replayed(cls, annotator: str, entries: Iterable[Entry], where: Any = "journal") -> Self:
+    def replayed(
+        cls,
+        annotator: str,
+        entries: Iterable[Entry],
+        where: Any = "journal",
+        places: Places | None = None,
+    ) -> Self:
         """Annotations as entries of a journal leave them, to be read only."""
-        made = cls(annotator)
+        made = cls(annotator, places=places)
         for number, entry in enumerate(entries, start=1):
             made._replay(entry, number, where)
         return made
@@ -220,6 +234,8 @@ class Annotations:
     # --- how it is done ----------------------------------------------------------------------------
 
     def _do(self, entry: Entry) -> None:
+        if self._places is not None and "cells" in entry:
+            entry = {**entry, "places": self._places.of(entry["cells"])}
         change = self._change(entry)
         self._write(entry)
         self._undo.append(self._apply(change))
@@ -252,7 +268,7 @@ class Annotations:
             else:
                 self._undo.append(self._apply(self._change(entry)))
                 self._redo.clear()
-        except (KeyError, IndexError, TypeError, InputError) as error:
+        except (KeyError, IndexError, TypeError, ValueError, InputError) as error:
             if isinstance(error, FileError):
                 raise
             raise FileError(
@@ -263,9 +279,9 @@ class Annotations:
         """What an action sets, as things stand now."""
         kind = entry["do"]
         if kind == "label":
-            return _Change(labels={cell: entry["name"] for cell in entry["cells"]})  # noqa: C420
+            return _Change(labels={cell: entry["name"] for cell in self._meant(entry)})  # noqa: C420
         if kind == "exclude":
-            return _Change(excluded={cell: entry["excluded"] for cell in entry["cells"]})  # noqa: C420
+            return _Change(excluded={cell: entry["excluded"] for cell in self._meant(entry)})  # noqa: C420
         name = entry["name"]
         if kind == "class":
             return _Change(classes={**self.classes, name: entry["colour"]})
@@ -279,6 +295,15 @@ class Annotations:
             classes = {old: colour for old, colour in self.classes.items() if old != name}
             return _Change(labels=dict.fromkeys(own, ""), classes=classes)
         raise KeyError(kind)
+
+    def _meant(self, entry: Entry) -> list[str]:
+        """Cells of an action that still are the nuclei that they were."""
+        cells: list[str] = entry["cells"]
+        if self._places is None or "places" not in entry:
+            return cells
+        kept = self._places.same(cells, entry["places"])
+        self.strays.update(set(cells).difference(kept))
+        return kept
 
     def _apply(self, change: _Change) -> _Change:
         before = _Change(classes=self.classes if change.classes is not None else None)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from napari_apollo.annotate.annotations import Annotations, head_of
 from napari_apollo.annotate.journal import Journal, read_journal
+from napari_apollo.annotate.places import Places
 from napari_apollo.errors import InputError
 
 if TYPE_CHECKING:
@@ -18,7 +19,10 @@ _JOURNAL = ".jsonl"
 
 
 def annotation_folder(store: CellStore | Path | str) -> Path:
-    """``NAME.annotations`` beside ``NAME.cells.zarr``; it outlives a store that is cut anew."""
+    """``NAME.annotations`` beside ``NAME.cells.zarr``.
+
+    It outlives a store that is cut anew; words about nuclei that were segmented anew are left aside.
+    """
     path = Path(store if isinstance(store, (str, Path)) else store.path).absolute()
     return path.with_name(path.name.removesuffix(".zarr").removesuffix(".cells") + SUFFIX)
 
@@ -44,7 +48,7 @@ def open_annotations(store: CellStore | Path | str, annotator: str) -> Annotatio
     store_name = Path(store if isinstance(store, (str, Path)) else store.path).name
     journal = Journal(path, head_of(annotator, store_name))
     try:
-        return Annotations(name, journal)
+        return Annotations(name, journal, _places(store))
     except BaseException:
         journal.close()
         raise
@@ -53,11 +57,23 @@ def open_annotations(store: CellStore | Path | str, annotator: str) -> Annotatio
 def read_annotations(store: CellStore | Path | str) -> dict[str, Annotations]:
     """Annotations of everybody, by name, to be read only."""
     folder = annotation_folder(store)
+    places = _places(store) if folder.is_dir() else None
     return {
-        name: Annotations.replayed(name, read_journal(path), path)
+        name: Annotations.replayed(name, read_journal(path), path, places)
         for name in annotators_of(store)
         for path in (folder / f"{name}{_JOURNAL}",)
     }
+
+
+def _places(store: CellStore | Path | str) -> Places | None:
+    """Where the cells lie; None where there is no store (yet)."""
+    from napari_apollo.cells import CellStore
+
+    if isinstance(store, (str, Path)):
+        if not Path(store).is_dir():
+            return None
+        store = CellStore.open(store)
+    return Places(store.obs)
 
 
 def _file_name(annotator: str) -> str:

@@ -133,6 +133,10 @@ class AnnotateTool(Tool):
         self._offer_orders()
         self._show()
         self.refresh()
+        if self.annotation is not None and (left := len(self.annotation.annotations.strays)):
+            self.say(
+                f"{left} annotated cells were segmented anew since; what was said of them is left aside."
+            )
 
     def label(self, name: str) -> None:
         """Give the selected cells a class; an empty name takes theirs away."""
