@@ -49,6 +49,12 @@ def test_a_pattern_names_one_field_of_several(tmp_path: Path, pixels: np.ndarray
         open_field(make_field(tmp_path))
 
 
+def test_brackets_in_a_name_are_a_part_of_it(tmp_path: Path, pixels: np.ndarray, make_field) -> None:
+    write(tmp_path, [f"f[1] ü_{stain}.tif" for stain in ("CD8", "DAPI", "CD4")], pixels)
+    image = open_field(make_field(tmp_path / "f[1] ü_*.tif"))
+    np.testing.assert_array_equal(image.read(), pixels[[1, 2, 0]])
+
+
 def test_a_stain_that_is_not_listed_is_found_by_its_name(
     tmp_path: Path, pixels: np.ndarray, make_field
 ) -> None:

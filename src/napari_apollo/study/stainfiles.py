@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -55,7 +56,8 @@ def looks_like_labels(path: Path) -> bool:
 
 def members(path: Path) -> tuple[Path, ...]:
     """Files of a folder or pattern, one for each stain, in natural order."""
-    inside = path.parent.glob(path.name) if is_pattern(path) else path.iterdir()
+    pattern = "*".join(map(glob.escape, path.name.split("*")))  # "[1]" in a name is a part of it
+    inside = path.parent.glob(pattern) if is_pattern(path) else path.iterdir()
     files = [file for file in inside if is_tiff(file) and not looks_like_labels(file)]
     return tuple(sorted(files, key=lambda file: natural_key(file.name)))
 
