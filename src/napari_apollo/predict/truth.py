@@ -20,6 +20,7 @@ from napari_apollo.panels import same_stain
 from napari_apollo.study import FieldImage, Study, open_field
 
 _FURTHEST = 1.0
+_SAME_SCALE = 0.01
 
 
 class Truth(Protocol):
@@ -139,6 +140,12 @@ class StoreTruth:
             first = str(obs["cell_id"].iloc[int(np.argmax(found & (shift > _FURTHEST)))])
             raise DataError(
                 f"{store.path} has other cells under the labels of {first} and others: their places differ."
+            )
+        scales = own["scale"].to_numpy(np.float64)[found], obs["scale"].to_numpy(np.float64)[found]
+        if not np.allclose(*scales, rtol=_SAME_SCALE):
+            raise DataError(
+                f"{store.path} has crops of another magnification: {scales[0].max():.4g} field pixels a crop "
+                f"pixel, and the predicted cells {scales[1].max():.4g}; cut both to one pixel size."
             )
         crops = np.zeros((int(found.sum()), size, size), np.float64)
         kept = own[found]
