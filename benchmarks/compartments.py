@@ -4,10 +4,12 @@ tissues.
 python benchmarks/compartments.py --set planted --folder planted
 python benchmarks/compartments.py --set lymphoid --folder lymphoid --data FOLDER
 python benchmarks/compartments.py --set breast --folder breast --data FOLDER
+python benchmarks/compartments.py --set planted --folder planted --pairs
 
 In the planted cells the nuclear share of protein A follows how far the ER reaches, which nothing else shows;
 that of B follows the size of the nucleus, which every stain shows; that of C follows nothing. FOLDER holds
-``lymphoid_mibi`` and ``breast_mif``. Trains one model of all stains, small, on one thread.
+``lymphoid_mibi`` and ``breast_mif``. Trains one model of all stains, small, on one thread; with ``--pairs``
+three models instead, of DNA and ER, DNA and tubulin, tubulin and ER, as the APOLLO study did.
 """
 
 from __future__ import annotations
@@ -103,25 +105,26 @@ def breast(path: Path, data: Path) -> CellStore:
     return tissue(path, images, Panel.parse("/".join(_BREAST), "breast"), _BREAST, size=_SIDE, diameter=12)
 
 
-def main() -> None:
-    """Train, interpret, print what goes with each protein, and one line of JSON."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--set", choices=("planted", "lymphoid", "breast"), required=True)
-    parser.add_argument("--folder", type=Path, required=True, help="Where everything is written.")
-    parser.add_argument("--data", type=Path, help="Folder of the development data.")
-    parser.add_argument("--epochs", type=int, default=5, help="Of the latents; encoders get twice as many.")
-    options = parser.parse_args()
-    torch.set_num_threads(1)
-    options.folder.mkdir(parents=True, exist_ok=True)
-    path, seconds = options.folder / f"{options.set}.cells.zarr", {}
-    started = time.process_time()
-    store = (
-        {"lymphoid": lymphoid, "breast": breast}[options.set](path, options.data) if options.data else None
-    )
-    store = store or planted(path)
-    seconds["cells"] = time.process_time() - started
-    run = options.folder / f"{options.set}.run"
-    started = time.process_time()
+PAIRS = (("DAPI", "ER"), ("DAPI", "tubulin"), ("tubulin", "ER"))
+
+
+def of_pair(path: Path, store: CellStore, stains: tuple[str, str]) -> CellStore:
+    """The same cells with two of their stains; the first takes the place of the chromatin."""
+    if not path.exists():
+        (name, whole), panel = (
+            next(iter(store.panels.items())),
+            Panel(name="pair", stains=stains, anchor=stains[0]),
+        )
+        rows = np.arange(store.count(name))
+        images = store.read_images(name, rows)[:, [whole.index(stain) for stain in stains]]
+        with CellStoreWriter(path, [panel], crop_size=store.crop_size, dtype=np.uint16) as writer:
+            obs = store.obs.iloc[store.rows(name)][["field", "donor", "condition", "label", "y", "x", "qc"]]
+            writer.append(panel.name, images, store.read_masks(name, rows), obs.reset_index(drop=True))
+    return CellStore.open(path)
+
+
+def trained(run: Path, store: CellStore, epochs: int) -> Path:
+    """A small run, unless it is there."""
     if not run.exists():
         settings = TrainConfig(
             output=run,
@@ -132,23 +135,60 @@ def main() -> None:
             head=32,
             shared=24,
             specific=24,
-            latent_epochs=options.epochs,
-            encoder_epochs=2 * options.epochs,
+            latent_epochs=epochs,
+            encoder_epochs=2 * epochs,
             previews_every=0,
         )
         train(store, settings)
+    return run
+
+
+def main() -> None:
+    """Train, interpret, print what goes with each protein, and one line of JSON."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--set", choices=("planted", "lymphoid", "breast"), required=True)
+    parser.add_argument("--folder", type=Path, required=True, help="Where everything is written.")
+    parser.add_argument("--data", type=Path, help="Folder of the development data.")
+    parser.add_argument("--epochs", type=int, default=5, help="Of the latents; encoders get twice as many.")
+    parser.add_argument("--pairs", action="store_true", help="Models of pairs of stains; planted cells only.")
+    options = parser.parse_args()
+    if options.pairs and options.set != "planted":
+        parser.error("--pairs goes with --set planted.")
+    torch.set_num_threads(1)
+    options.folder.mkdir(parents=True, exist_ok=True)
+    path, seconds = options.folder / f"{options.set}.cells.zarr", {}
+    started = time.process_time()
+    store = (
+        {"lymphoid": lymphoid, "breast": breast}[options.set](path, options.data) if options.data else None
+    )
+    store = store or planted(path)
+    seconds["cells"] = time.process_time() - started
+    started = time.process_time()
+    if options.pairs:
+        runs = [
+            trained(
+                options.folder / f"{'_'.join(pair)}.run",
+                of_pair(options.folder / f"{'_'.join(pair)}.cells.zarr", store, pair),
+                options.epochs,
+            )
+            for pair in PAIRS
+        ]
+    else:
+        runs = [trained(options.folder / f"{options.set}.run", store, options.epochs)]
     seconds["training"] = time.process_time() - started
     started = time.process_time()
     config = InterpretConfig(
-        output=options.folder / "meaning",
+        output=options.folder / ("meaning_of_pairs" if options.pairs else "meaning"),
         overwrite=True,
+        store=store.path,
         compartments=True,
+        pairs=tuple(runs[1:]),
         phenotypes=False,
         probe="linear",
         walks=0,
         device="cpu",
     )
-    found = interpret(run, config)
+    found = interpret(runs[0], config)
     seconds["interpreting"] = time.process_time() - started
     table = found.compartments
     assert table is not None, found.notes

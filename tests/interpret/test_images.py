@@ -8,10 +8,10 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from scipy.stats import binom
 
 from napari_apollo.cells import CellStore
-from napari_apollo.interpret import InterpretConfig, interpret
-from napari_apollo.interpret.imagephenotypes import _p_value
+from napari_apollo.interpret import InterpretConfig, imagephenotypes, interpret
 from napari_apollo.interpret.samples import accuracy_interval, permuted_labels, samples_of
 from napari_apollo.predict.imageclasses import held_out_image_values
 
@@ -43,9 +43,27 @@ def test_p_values_of_images() -> None:
     told[condition == "a", :6] += 0.5
 
     def p_of(images: np.ndarray, permutations: int) -> float:
-        return _p_value(images, samples, samples.of, "small", permutations, "cpu", 0, lambda: False)
+        return imagephenotypes._p_value(
+            images, samples, samples.of, "small", permutations, "cpu", 0, lambda: False
+        )
 
     assert p_of(told, 9) <= 0.25 < p_of(noise, 9)
+
+
+def test_conditions_that_mean_nothing_are_told_at_the_stated_rate(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Donors look different, conditions are drawn: p <= 0.2 in a fifth of the studies at most."""
+    monkeypatch.setattr(imagephenotypes, "_TEST_BATCHES", 6)
+    rng = np.random.default_rng(2)
+    donors = np.repeat([f"d{k}" for k in range(6)], 8)
+    studies, low = 24, 0
+    for study in range(studies):
+        own = np.repeat(rng.random((6, 8, 8)), 8, axis=0)  # what all cells of a donor have in common
+        images = (0.6 * own + 0.4 * rng.random((48, 8, 8))).astype(np.float32)
+        condition = np.repeat(rng.permutation(["a", "b"] * 3), 8)
+        samples = samples_of(condition, donors, donors, folds=3)
+        p = imagephenotypes._p_value(images, samples, samples.of, "small", 4, "cpu", study, lambda: False)
+        low += p <= 0.2
+    assert low <= binom.ppf(0.995, studies, 0.2)
 
 
 def test_labels_are_exchanged_between_donors_or_within_them() -> None:

@@ -44,6 +44,9 @@ class LatentCells:
     shared_from
         Protein to the shared latents as its own image says them, (cell, dimension); NaN rows for cells
         without it. ``blocks`` has those that the chromatin says.
+    beside
+        Latents of the same cells by further models, see ``pairs.with_pairs``; only ``compartments`` asks
+        them.
     """
 
     obs: pd.DataFrame
@@ -52,6 +55,7 @@ class LatentCells:
     stains: tuple[str, ...]
     notes: tuple[str, ...] = ()
     shared_from: dict[str, Floats] = field(default_factory=dict)
+    beside: dict[str, Floats] = field(default_factory=dict)
 
     def __len__(self) -> int:
         """Number of cells."""
@@ -75,6 +79,7 @@ class LatentCells:
             obs=self.obs.iloc[rows].reset_index(drop=True),
             blocks={name: values[rows] for name, values in self.blocks.items()},
             shared_from={name: values[rows] for name, values in self.shared_from.items()},
+            beside={name: values[rows] for name, values in self.beside.items()},
             features=self.features.iloc[rows].reset_index(drop=True),
         )
 
@@ -94,6 +99,7 @@ class LatentCells:
                 "features": self.features,
                 "stains": self.stains,
                 "shared_from": self.shared_from,
+                "beside": self.beside,
             }
         )
 

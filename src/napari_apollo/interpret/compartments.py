@@ -159,13 +159,15 @@ MEASURES = ("nuclear fraction", "nuclear enrichment", "unevenness")
 cytoplasm (which does not follow from the size of the nucleus), and its standard deviation over its mean."""
 
 
-def localisation_of(cells: LatentCells) -> pd.DataFrame:
+def localisation_of(cells: LatentCells, proteins: Sequence[str] | None = None) -> pd.DataFrame:
     """Where each protein lies in each cell, from its measured intensities.
 
     Parameters
     ----------
     cells
         Cells with features of the family ``intensity``.
+    proteins
+        Which; those that have latents of their own where not given.
 
     Returns
     -------
@@ -180,7 +182,7 @@ def localisation_of(cells: LatentCells) -> pd.DataFrame:
     """
     table = {str(name): values.to_numpy(np.float64) for name, values in cells.features.items()}
     columns: dict[str, Floats] = {}
-    for stain in _proteins(cells):
+    for stain in _proteins(cells) if proteins is None else proteins:
         parts = {
             "nuclear fraction": ("nucleus_sum", "cell_sum"),
             "nuclear enrichment": ("nucleus_mean", "cytoplasm_mean"),
@@ -215,6 +217,7 @@ def _proteins(cells: LatentCells) -> list[str]:
 def compartments(
     cells: LatentCells,
     *,
+    proteins: Sequence[str] | None = None,
     folds: int = 5,
     permutations: int = 100,
     most_cells: int = 5000,
@@ -225,12 +228,15 @@ def compartments(
     """Which stain's shared or specific part accompanies the localisation of each protein.
 
     Every protein that the same cells were given beside others takes its turn as the one asked about; blocks
-    are those of the chromatin and of the other proteins, each encoded from its own image.
+    are those of the chromatin and of the other proteins, each encoded from its own image; and those of models
+    that stand beside, where cells have some.
 
     Parameters
     ----------
     cells
         The cells; donors are held out, fields where there is one donor.
+    proteins
+        What is asked about; proteins with latents of their own where not given.
     folds, permutations, seed
         As for ``localisation_carriers``.
     most_cells
@@ -246,19 +252,15 @@ def compartments(
     DataError
         When no cells have two proteins with latents, or nothing is known of where a protein lies.
     """
-    if not len(cells.shared_from) or len(_proteins(cells)) < 2:
+    if not cells.beside and len(_proteins(cells)) < 2:
         raise DataError("Compartments need cells that were given two proteins or more beside the DNA stain.")
     chosen = cells.select(spread_over(np.arange(len(cells)), cells.donors, most_cells, seed))
-    blocks: dict[str, Floats] = {"chromatin shared": chosen.blocks[SHARED]}
-    if CHROMATIN_SPECIFIC in chosen.blocks:
-        blocks["chromatin specific"] = chosen.blocks[CHROMATIN_SPECIFIC]
-    for stain in _proteins(chosen):
-        if stain in chosen.shared_from:
-            blocks[f"{stain} shared"] = chosen.shared_from[stain]
-        blocks[f"{stain} specific"] = chosen.blocks[PROTEIN_SPECIFIC + stain]
-    localisation = localisation_of(chosen)
+    localisation = localisation_of(chosen, proteins)
+    blocks = _blocks(chosen)
     own = {
-        str(name): {f"{str(name).partition(':')[0]} {kind}" for kind in ("shared", "specific")}
+        str(name): {
+            block for block in blocks if block.rpartition(": ")[2] in _made_of(str(name).partition(":")[0])
+        }
         for name in localisation.columns
     }
     donors = (
@@ -280,6 +282,21 @@ def compartments(
     table["protein"] = names[0]
     table.insert(1, "measure", names[1])
     return table
+
+
+def _blocks(cells: LatentCells) -> dict[str, Floats]:
+    """Latents by the stain that they are encoded from: ``ER specific``, ``DAPI+ER: ER shared``."""
+    of_chromatin = {"chromatin shared": SHARED, "chromatin specific": CHROMATIN_SPECIFIC}
+    blocks = {words: cells.blocks[name] for words, name in of_chromatin.items() if name in cells.blocks}
+    for stain in _proteins(cells):
+        if stain in cells.shared_from:
+            blocks[f"{stain} shared"] = cells.shared_from[stain]
+        blocks[f"{stain} specific"] = cells.blocks[PROTEIN_SPECIFIC + stain]
+    return blocks | cells.beside
+
+
+def _made_of(stain: str) -> set[str]:
+    return {f"{stain} shared", f"{stain} specific"}
 
 
 def carriers_in_words(table: pd.DataFrame) -> list[str]:

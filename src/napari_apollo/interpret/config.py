@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from napari_apollo.config import OperationConfig
 
@@ -81,6 +81,10 @@ class InterpretConfig(OperationConfig):
     """Also ask which stain's shared or specific part accompanies where each protein lies in the cell; needs
     cells that were given two proteins or more."""
 
+    pairs: tuple[Path, ...] = ()
+    """Runs or models of two stains each, in the same cells: with ``compartments``, their shared and specific
+    latents stand beside those of the model, and every stain that was measured is asked about."""
+
     ablation: bool = True
     """Leave features, and groups of them, out of the classification to see what it rests on."""
 
@@ -95,3 +99,9 @@ class InterpretConfig(OperationConfig):
 
     seed: int = Field(default=0, ge=0)
     """Decides permutations, folds and draws."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.pairs and not self.compartments:
+            raise ValueError("pairs: further models are asked about compartments only; add compartments.")
+        return self

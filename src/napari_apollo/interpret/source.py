@@ -14,12 +14,13 @@ from napari_apollo.errors import ConfigError, FileError
 from napari_apollo.interpret.cells import LatentCells, cells_of_store, cells_of_table
 from napari_apollo.interpret.config import InterpretConfig
 from napari_apollo.interpret.digests import digest
+from napari_apollo.interpret.encoding import content_of, encode_cells
 from napari_apollo.interpret.kept import KeptSteps
+from napari_apollo.interpret.pairs import with_pairs
 from napari_apollo.predict.fit import require_fit
 from napari_apollo.predict.heldout import parts_of
 from napari_apollo.predict.inference import Inference, inference_for, load_model
-from napari_apollo.predict.table import CellResults
-from napari_apollo.progress import Progress, ShouldStop, Step, stop_if_asked
+from napari_apollo.progress import Progress, ShouldStop
 
 if TYPE_CHECKING:
     from napari_apollo.model import Apollo
@@ -52,10 +53,9 @@ class Source:
 
     def content(self) -> str:
         """SHA-256 that stands for the images and the model: both carry checksums of their own."""
-        described = [self.store.path / "zarr.json", self.store.path / "panels" / "zarr.json"]
         return digest(
             {
-                "store": [path.read_text("utf-8") for path in described],
+                "store": content_of(self.store),
                 "model": None if self.model is None else self.model.card.weights_sha256,
             }
         )
@@ -110,36 +110,39 @@ def gather(
         When no cell is left.
     PanelMismatch, ModelError
         When model and cells do not go together.
+    ConfigError
+        When two of the models beside have the same stains.
     """
     part = source.part()
     inference = source.inference(config.batch_size)
     if inference is None:
-        return cells_of_store(source.store, parts=part, wanted=config.parts)
-    latents = kept.take(
-        "latents", {"of": source.content()}, lambda: _encode(source, inference, progress, should_stop)
+        cells = cells_of_store(source.store, parts=part, wanted=config.parts)
+    else:
+        latents = kept.take(
+            "latents", {"of": source.content()}, lambda: _encode(source, inference, progress, should_stop)
+        )
+        cells = cells_of_table(source.store, latents, parts=part, wanted=config.parts)
+    if not config.pairs:
+        return cells
+    return with_pairs(
+        cells,
+        source.store,
+        config.pairs,
+        device=config.device,
+        batch_size=config.batch_size,
+        kept=kept,
+        progress=progress,
+        should_stop=should_stop,
     )
-    return cells_of_table(source.store, latents, parts=part, wanted=config.parts)
 
 
 def _encode(
     source: Source, inference: Inference, progress: Progress, should_stop: ShouldStop
 ) -> dict[str, np.ndarray]:
-    """Latents of every cell by the names of their blocks, NaN for cells without them."""
     store = source.store
-    panels = require_fit(inference.model, source.place, store, skip_unknown=True)
-    results = CellResults(store.n_cells)
-    done, total = 0, sum(store.count(name) for name in panels)
-    for name in panels:
-        panel, positions = store.panels[name], store.rows(name)
-        for start in range(0, len(positions), inference.batch_size):
-            stop_if_asked(should_stop)
-            progress(Step("Placing cells", done, total, f"panel {name}"))
-            rows = np.arange(start, min(start + inference.batch_size, len(positions)))
-            images = inference.normalised(store, name, rows)
-            results.latents(positions[rows], inference.encode(images, panel))
-            done += len(rows)
-    progress(Step("Placing cells", total, total))
-    return results.blocks()
+    fitting = require_fit(inference.model, source.place, store, skip_unknown=True)
+    panels = {name: store.panels[name] for name in fitting}
+    return encode_cells(store, inference, panels, "", progress, should_stop)
 
 
 def donors_in_words(obs: pd.DataFrame) -> str:

@@ -261,7 +261,13 @@ class Interpreting:
 
     def _compartments(self) -> None:
         settings = ["folds", "permutations", "most_cells", "seed"]
-        self.found.compartments = self._step("compartments", compartments, settings=settings)
+        proteins = None
+        if self.cells.beside:
+            panels = self.source.store.panels.values()
+            proteins = list(dict.fromkeys(stain for panel in panels for stain in panel.proteins))
+        self.found.compartments = self._step(
+            "compartments", compartments, settings=settings, content={"of": proteins}, proteins=proteins
+        )
 
     def _inference(self) -> Inference:
         """The model at work.
