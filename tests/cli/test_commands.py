@@ -13,11 +13,13 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 from click.testing import Result
 from typer.testing import CliRunner
 
 from napari_apollo.cli.app import app
+from napari_apollo.cli.console import in_json
 from napari_apollo.simulate import SimulateConfig, simulate
 
 COMMAND = (sys.executable, "-c", "from napari_apollo.cli import main; main()")
@@ -179,6 +181,12 @@ def test_a_process_ends_with_the_status_of_its_error(folder: Path) -> None:
     assert outcome.returncode == 2
     assert outcome.stdout == ""
     assert outcome.stderr.startswith("StudyError: ")
+
+
+def test_the_json_of_a_command_is_json() -> None:
+    found = {"a": float("nan"), "b": [np.float32("inf"), np.int64(3)], "c": {1: (Path("x"), None, True)}}
+    strict = json.loads(in_json(found), parse_constant=lambda word: pytest.fail(word))
+    assert strict == {"a": None, "b": [None, 3], "c": {"1": ["x", None, True]}}
 
 
 def test_a_manifest_that_was_corrected_is_not_drafted_over(folder: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import signal
 import sys
 import time
@@ -12,6 +13,7 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
+import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
@@ -97,9 +99,7 @@ class Session:
     def finish(self, result: Mapping[str, Any], summary: str) -> None:
         """Print the result: one JSON object, or the summary for people."""
         self.progress.close()
-        sys.stdout.write(
-            (json.dumps(result, ensure_ascii=False, default=str) if self.as_json else summary) + "\n"
-        )
+        sys.stdout.write((in_json(result) if self.as_json else summary) + "\n")
         sys.stdout.flush()
 
     def interrupt(self, _number: int, _frame: FrameType | None) -> None:
@@ -108,6 +108,21 @@ class Session:
             raise KeyboardInterrupt
         self._asked = True
         sys.stderr.write("Stopping; press Ctrl-C again to end at once.\n")
+
+
+def in_json(result: Mapping[str, Any]) -> str:
+    """One JSON object; a number that is none (a correlation of a constant) is null, as JSON knows no NaN."""
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, Mapping):
+            return {str(key): plain(item) for key, item in value.items()}
+        if isinstance(value, (list, tuple)):
+            return [plain(item) for item in value]
+        if isinstance(value, np.generic):
+            value = value.item()
+        return None if isinstance(value, float) and not math.isfinite(value) else value
+
+    return json.dumps(plain(result), ensure_ascii=False, default=str, allow_nan=False)
 
 
 @contextmanager
