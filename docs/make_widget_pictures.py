@@ -65,6 +65,8 @@ class Story:
         tool = self.hands.dock("Segment and crop")
         self.hands.click(tool, "Show")
         self.viewer.scene.camera.zoom *= 2.5
+        self.hands.until(lambda: not tool.preparing)
+        self.only("DAPI")
         self.hands.click(tool, "Preview in view")
         self.hands.wait()
         self.hands.picture("preview")
@@ -92,6 +94,14 @@ class Story:
         tool.reveal(tool.crop.plots["focus"])
         self.hands.picture("quality")
         self.hands.close(tool)
+
+    def only(self, *stains: str) -> None:
+        """Show some stains, as the eyes of the layer list do."""
+        from napari_apollo.viewer.layers import about
+
+        for layer in self.viewer.layers:
+            shown = about(layer)
+            layer.visible = shown is None or shown.stain in ("", *stains)
 
     def train(self) -> None:
         """Train and watch."""

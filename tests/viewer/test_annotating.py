@@ -13,9 +13,10 @@ import pytest
 
 from napari_apollo.cells import CellStore
 from napari_apollo.errors import DataError, InputError
+from napari_apollo.viewer import exploring
 from napari_apollo.viewer.annotating import AnnotationSession, default_annotator, suggestions_in_words
 from napari_apollo.viewer.columns import CellColumns, Column
-from napari_apollo.viewer.exploring import TWO_COLUMNS, Explorer, cell_in_words, has_umap, umap_of
+from napari_apollo.viewer.exploring import TWO_COLUMNS, Explorer, cell_in_words, umap_of
 from napari_apollo.viewer.histograms import count_column, summary
 from napari_apollo.viewer.sorting import UNCERTAIN, orders
 
@@ -115,12 +116,16 @@ def test_maps_of_cells(store: CellStore) -> None:
     assert store.obs["cell_id"].iloc[0] in cell_in_words(explorer.columns, 0)
 
 
-def test_umap_where_it_is_installed(store: CellStore, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_umap_learn_there_is_no_umap(store: CellStore, monkeypatch: pytest.MonkeyPatch) -> None:
     columns = CellColumns(store)
-    if not has_umap():
-        with pytest.raises(DataError, match="umap-learn"):
-            umap_of(columns.latents("shared"))
-        assert not any(title.startswith("UMAP") for title in Explorer(columns).maps)
+    monkeypatch.setattr(exploring, "has_umap", lambda: False)
+    with pytest.raises(DataError, match=r'needs the package umap-learn: pip install "napari-apollo\[umap\]"'):
+        umap_of(columns.latents("shared"))
+    assert not any(title.startswith("UMAP") for title in Explorer(columns).maps)
+
+
+def test_umap_as_it_is_asked_for(store: CellStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    columns = CellColumns(store)
 
     class Flat:
         def __init__(self, n_neighbors: int, random_state: int) -> None:

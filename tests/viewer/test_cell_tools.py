@@ -349,6 +349,18 @@ def explore(work: SimpleNamespace) -> Any:
     return dock(work.viewer, "Explore")["Explore"]
 
 
+def test_umap_is_computed_beside_the_window(explore: Any, work: SimpleNamespace) -> None:
+    pytest.importorskip("umap", reason="umap-learn is not installed", exc_type=ImportError)
+    assert "umap-learn" not in explore.map_box.toolTip()
+    explore.show_map("UMAP of shared")
+    assert [job.key for job in work.session.jobs.active] == ["map"]
+    assert work.session.jobs.wait(120), explore.status.text()
+    assert explore.x.name == "UMAP 1", explore.status.text()
+    placed = explore.explorer.map("UMAP of shared")
+    assert np.isfinite(placed.points).all()
+    assert (np.ptp(placed.points, axis=0) > 0).all()
+
+
 def test_a_lasso_in_the_scatter_selects_in_the_image_and_back(explore: Any, work: SimpleNamespace) -> None:
     explore.show_map("Two columns")
     for box, name in ((explore.x, "x"), (explore.y, "y")):

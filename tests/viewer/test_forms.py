@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from qtpy.QtCore import QTimer
+from qtpy.QtGui import QCloseEvent
+from qtpy.QtWidgets import QApplication, QLabel, QMainWindow
 
 from napari_apollo.cells import CropConfig, SegmentConfig
 from napari_apollo.errors import ConfigError, DataError
 from napari_apollo.progress import Progress, ShouldStop, Step, stop_if_asked
+from napari_apollo.viewer import session_of
 
 pytestmark = pytest.mark.gui
 
@@ -182,12 +187,34 @@ def test_a_report_names_versions_and_can_be_copied(app: Any) -> None:
     assert QGuiApplication.clipboard().text() == report
 
 
-def test_napari_knows_of_the_work(jobs: Any, make_napari_viewer_proxy: Callable[..., Any]) -> None:
-    """So that it asks before it closes."""
-    from napari.qt.threading import WorkerBase
+class _CrossPressed(QCloseEvent):
+    """What the system sends when somebody presses the cross of the window."""
 
-    jobs.run("Counting", counts)
-    assert any(str(worker._job) == "Counting" for worker in WorkerBase._worker_set)
-    WorkerBase._worker_set.copy().pop().quit()
-    assert jobs.wait(2)
-    assert jobs.active == ()
+    def spontaneous(self) -> bool:
+        return True
+
+
+def test_napari_asks_before_it_closes_over_work(window: Any, qtbot: Any) -> None:
+    """The window's own cross is pressed while a job goes on; the person thinks better of it."""
+    jobs, go, asked = session_of(window).jobs, threading.Event(), []
+    jobs.run("Counting nuclei", lambda progress, should_stop: go.wait(30))
+    main = next(
+        each for each in QApplication.topLevelWidgets() if isinstance(each, QMainWindow) and each.isVisible()
+    )
+
+    def answer() -> None:
+        dialog = QApplication.activeModalWidget()
+        if dialog is None:
+            QTimer.singleShot(50, answer)
+            return
+        asked.append(" ".join(label.text() for label in dialog.findChildren(QLabel)))
+        dialog.reject()
+
+    QTimer.singleShot(50, answer)
+    QApplication.sendEvent(main, _CrossPressed())
+    assert len(asked) == 1
+    assert "Counting nuclei" in asked[0]
+    assert main.isVisible()
+    assert len(jobs.active) == 1
+    go.set()
+    assert jobs.wait(10)

@@ -7,8 +7,11 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,6 +21,7 @@ from numpy.typing import NDArray
 from napari_apollo.errors import DataError
 from napari_apollo.interpret.axes import nearest_cells, tied_features
 from napari_apollo.progress import Progress, ShouldStop, Step, never, silent, stop_if_asked
+from napari_apollo.viewer.child import in_child
 from napari_apollo.viewer.columns import CellColumns, block_title
 
 PCA = "PCA of "
@@ -85,12 +89,29 @@ class Explorer:
         kind, block = self.maps[title]
         return kind != UMAP or block in self._umaps
 
-    def make(self, title: str, *, progress: Progress = silent, should_stop: ShouldStop = never) -> str:
-        """Compute what a map needs; its title comes back."""
+    def make(
+        self,
+        title: str,
+        *,
+        place: Callable[..., NDArray[np.float64]] | None = None,
+        progress: Progress = silent,
+        should_stop: ShouldStop = never,
+    ) -> str:
+        """Compute what a map needs; its title comes back.
+
+        Parameters
+        ----------
+        title
+            One of ``maps``.
+        place
+            ``umap_of``, or what does the same elsewhere, as ``umap_beside``.
+        progress, should_stop
+            Told what is done; asked when it is.
+        """
         kind, block = self.maps[title]
         if kind == UMAP and block not in self._umaps:
             progress(Step(f"Computing the UMAP of {block_title(block)}"))
-            made = umap_of(self.columns.latents(block))
+            made = (place or umap_of)(self.columns.latents(block))
             stop_if_asked(should_stop)
             self._umaps[block] = made
         return title
@@ -168,7 +189,7 @@ def umap_of(latents: Any, *, seed: int = 0) -> NDArray[np.float64]:
         When umap-learn is not installed, or too few cells have latents.
     """
     if not has_umap():
-        raise DataError("UMAP needs the package umap-learn: pip install umap-learn.")
+        raise DataError('UMAP needs the package umap-learn: pip install "napari-apollo[umap]".')
     umap = importlib.import_module("umap")
     latents = np.asarray(latents, np.float32)
     known = np.isfinite(latents).all(axis=1)
@@ -178,6 +199,16 @@ def umap_of(latents: Any, *, seed: int = 0) -> NDArray[np.float64]:
     neighbours = int(min(15, known.sum() - 1))
     points[known] = umap.UMAP(n_neighbors=neighbours, random_state=seed).fit_transform(latents[known])
     return points
+
+
+def umap_beside(latents: Any, *, progress: Progress, should_stop: ShouldStop) -> NDArray[np.float64]:
+    """``umap_of`` in a process of its own: compiling it would hold the window for seconds."""
+    with tempfile.TemporaryDirectory() as folder:
+        given, points = Path(folder, "latents.npy"), Path(folder, "points.npy")
+        np.save(given, np.asarray(latents, np.float32))
+        call = in_child("napari_apollo.viewer.work:umap_array", latents=str(given), points=str(points))
+        call(progress, should_stop)
+        return np.asarray(np.load(points))
 
 
 def cell_in_words(columns: CellColumns, cell: int) -> str:

@@ -89,7 +89,7 @@ def preview_layer(layer: Any, part: tuple[slice, slice], labels: np.ndarray) -> 
     shown = about(layer)
     frame = Frame.of(layer).shifted(part[0].start, part[1].start)
     what = About(ROLE, shown.image if shown is not None else "", source=str(layer.unique_id))
-    return labels_layer(labels, what, frame, contour=1, name="nuclei (preview)")
+    return labels_layer(labels, what, frame, contour=1, name="nuclei (preview)", opacity=0.9)
 
 
 def show_preview(viewer: Any, layer: Any, part: tuple[slice, slice], labels: np.ndarray) -> Any:

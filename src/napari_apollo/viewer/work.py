@@ -167,6 +167,18 @@ def ready(
     return _diameters.get((name, engine))
 
 
+def umap_array(
+    latents: str, points: str, *, progress: Progress = silent, should_stop: ShouldStop = never
+) -> str:
+    """UMAP of latents kept as ``.npy``; points (cell, 2) are written beside them as ``.npy``."""
+    import numpy as np
+
+    from napari_apollo.viewer.exploring import umap_of
+
+    np.save(Path(points), umap_of(np.load(latents)))
+    return points
+
+
 def segment_two_panels(
     study: str, settings: dict[str, Any], *, progress: Progress = silent, should_stop: ShouldStop = never
 ) -> str:

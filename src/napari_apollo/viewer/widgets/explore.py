@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
@@ -15,7 +16,7 @@ from napari_apollo.viewer.choosing import NameBox, labelled
 from napari_apollo.viewer.cloud import CloudPlot
 from napari_apollo.viewer.columns import CellColumns, colours_of
 from napari_apollo.viewer.crops import CropPainter
-from napari_apollo.viewer.exploring import TWO_COLUMNS, Explorer, has_umap
+from napari_apollo.viewer.exploring import TWO_COLUMNS, Explorer, has_umap, umap_beside
 from napari_apollo.viewer.linking import NO_CELLS, NO_IMAGE, link_selection
 from napari_apollo.viewer.parts import note, row, say, small_button
 from napari_apollo.viewer.tool import Tool
@@ -115,7 +116,8 @@ class ExploreTool(Tool):
             return
 
         def call(progress: Any, should_stop: Any) -> str:
-            return explorer.make(title, progress=progress, should_stop=should_stop)
+            place = partial(umap_beside, progress=progress, should_stop=should_stop)
+            return explorer.make(title, place=place, progress=progress, should_stop=should_stop)
 
         self.run("Placing the cells", call, key="map", then=self._show_map)
 
