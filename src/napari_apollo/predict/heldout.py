@@ -60,8 +60,10 @@ def _choose_again(used: pd.DataFrame, card: ModelCard, crop_size: int) -> np.nda
         return None
     settings = {name: card.training[name] for name in _SETTINGS}
     settings["held_out"] = tuple(settings["held_out"])
+    # As the training measures it: in field pixels, which crops of another pixel size are more or fewer of.
+    in_fields = round(crop_size * float(used["scale"].max())) if "scale" in used and len(used) else crop_size
     try:
-        split = split_cells(used, **settings, crop_size=crop_size)
+        split = split_cells(used, **settings, crop_size=in_fields)
     except DataError:
         return None
     same = (split.by, split.test, split.validation) == (
