@@ -17,6 +17,7 @@ from napari_apollo.model import Apollo, HeldOut
 from napari_apollo.panels import Panel
 from napari_apollo.predict import EvaluateConfig, evaluate
 from napari_apollo.predict.heldout import parts_of
+from napari_apollo.report.evaluation import evaluation_page
 
 CPU = EvaluateConfig(device="cpu")
 
@@ -297,3 +298,43 @@ def test_networks_as_baselines(made: SimpleNamespace) -> None:
     pd.testing.assert_frame_equal(table, again)
     with pytest.raises(Cancelled):
         evaluate(made.store, made.model, config, should_stop=lambda: True)
+
+
+def test_the_published_protocol_by_name(made: SimpleNamespace, tmp_path: Path) -> None:
+    config = EvaluateConfig(
+        device="cpu",
+        published=True,
+        parts=("train",),
+        batch_size=16,
+        baselines=("neighbour",),
+        output=tmp_path,
+    )
+    found = evaluate(made.store, made.model, config)
+    table = found.published.set_index(["stain", "kind"])
+    assert {
+        "reconstructed",
+        "reconstructed_shared",
+        "predicted",
+        "predicted_full",
+        "mean",
+        "neighbour",
+    } <= set(found.published["kind"])
+    assert (table.xs("predicted", level="kind")["ratio"] == 1).all()
+    assert ("CD4", "predicted_full") not in table.index  # its cells have no other protein
+    # The mean of batch means by hand: one mode and one maximum for all images of a batch.
+    obs = made.store.obs
+    rows = obs.loc[((obs["panel"] == "DAPI/CD4") & (obs["split"] == "train")).to_numpy(), "row"].to_numpy()
+    images = made.store.normalised("DAPI/CD4", rows)
+    mean = images[:, 1].mean(axis=0)
+    errors = []
+    for start in range(0, len(rows), 16):
+        truth = images[start : start + 16, 1]
+        grey = np.rint(np.broadcast_to(mean, truth.shape) * 255).astype(int)
+        above = np.maximum(mean - np.bincount(grey.ravel()).argmax() / 255, 0)
+        errors.append(np.abs(above / above.max() - truth).mean())
+    assert table.loc[("CD4", "mean"), "l1"] == pytest.approx(np.mean(errors), abs=1e-5)
+    assert table.loc[("CD4", "mean"), "batches"] == len(errors)
+    assert (tmp_path / "published.csv").is_file()
+    page = evaluation_page(found).write(tmp_path / "page.html")
+    assert "By the published protocol" in page.read_text("utf-8")
+    assert not len(evaluate(made.store, made.model, config.model_copy(update={"published": False})).published)

@@ -42,6 +42,10 @@ class EvaluateConfig(OperationConfig):
     baseline_epochs: int = Field(default=15, ge=1, le=1000)
     """Epochs that networks among the baselines are trained for."""
 
+    published: bool = False
+    """Also score by the APOLLO study's protocol: mode subtraction batch by batch, means of batches, and
+    predictions with what is specific to another protein of the cell."""
+
     level: float = Field(default=0.9, gt=0, lt=1)
     """Coverage that intervals of features are made for."""
 

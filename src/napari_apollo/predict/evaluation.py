@@ -56,6 +56,8 @@ class Evaluation:
         features were not asked for.
     predicted
         Features of stains that cells were not given, with intervals; see ``StainIntervals.of_cells``.
+    published
+        Errors by the study's protocol, see ``published.PublishedScores.table``; empty where not asked for.
     pairs
         Part, stain, kind and truth to the features of its cells in made and measured images.
     """
@@ -67,6 +69,7 @@ class Evaluation:
     features: pd.DataFrame = field(default_factory=pd.DataFrame)
     intervals: pd.DataFrame = field(default_factory=pd.DataFrame)
     predicted: pd.DataFrame = field(default_factory=pd.DataFrame)
+    published: pd.DataFrame = field(default_factory=pd.DataFrame)
     pairs: dict[Key, FeaturePairs] = field(default_factory=dict)
 
     def tables(self) -> dict[str, pd.DataFrame]:
@@ -77,6 +80,7 @@ class Evaluation:
             "features": self.features,
             "feature_intervals": self.intervals,
             "predicted_features": self.predicted,
+            "published": self.published,
         }
         return {name: table for name, table in tables.items() if len(table)}
 
@@ -152,6 +156,7 @@ def evaluate(
             [found.table.assign(**dict(zip(KEYS, key, strict=True))) for key, found in intervals.items()]
         ),
         work.predicted(intervals),
+        work.published.table(),
         pairs,
     )
     if config.output is not None:

@@ -133,6 +133,10 @@ class Inference:
         """Images (n, y, x) in [0, 1] of a protein from shared latents (n, s) alone."""
         return self._decode(shared, None, "protein", stain)
 
+    def decode_with(self, shared: np.ndarray, specific: np.ndarray, stain: str) -> np.ndarray:
+        """Images (n, y, x) in [0, 1] of a protein from shared latents (n, s) and specific ones (n, d)."""
+        return self._decode(shared, specific, "protein", stain)
+
     @cached_property
     def _told_the_stain(self) -> bool:
         return bool(self.model.card.architecture.modality("chromatin").conditional)

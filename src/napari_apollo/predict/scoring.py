@@ -16,6 +16,7 @@ from napari_apollo.predict.evaluateconfig import EvaluateConfig
 from napari_apollo.predict.featurescores import FeaturePairs, join_pairs, measure_images, measure_pairs
 from napari_apollo.predict.heldout import parts_of
 from napari_apollo.predict.inference import Codes, Inference
+from napari_apollo.predict.published import FULL, PublishedScores, with_another_protein
 from napari_apollo.predict.scores import cell_scores
 from napari_apollo.predict.truth import Truth, open_truth
 from napari_apollo.progress import Progress, ShouldStop, Step, stop_if_asked
@@ -62,6 +63,7 @@ class Scoring:
             progress=progress,
             should_stop=should_stop,
         )
+        self.published = PublishedScores()
         self._pairs: dict[Key, list[FeaturePairs]] = {}
         self._lacking: dict[tuple[str, str], list[tuple[tuple[str, ...], np.ndarray, np.ndarray]]] = {}
 
@@ -125,6 +127,8 @@ class Scoring:
             truth = images[:, panel.index(stain)]
             for kind, made in self._kinds(codes, chromatin, stain, panel.anchor):
                 key = (part, stain, kind, "measured")
+                if self.config.published:
+                    self._publish(key, made, truth, chromatin, codes)
                 frames.append(
                     self._frame(obs, made, truth, region, stain, groups, key, chromatin, masks, panel)
                 )
@@ -143,6 +147,22 @@ class Scoring:
             for stain in inference.lacking(panel):
                 self._measure_lacking(part, stain, panel, chromatin, masks, groups, codes, obs)
         return pd.concat(frames, ignore_index=True)
+
+    def _publish(
+        self, key: Key, made: np.ndarray, truth: np.ndarray, chromatin: np.ndarray, codes: Codes
+    ) -> None:
+        """Score a batch by the study's protocol, beside baselines where it is predicted."""
+        part, stain, kind, _ = key
+        self.published.take(part, stain, kind, made, truth)
+        if kind != "predicted":
+            return
+        full = with_another_protein(self.inference, codes, stain)
+        if full is not None:
+            self.published.take(part, stain, FULL, full, truth)
+        self.published.take(part, stain, "mean", np.broadcast_to(self.means[stain], truth.shape), truth)
+        for name, baseline in self.baselines.items():
+            if baseline.has(stain):
+                self.published.take(part, stain, name, baseline.images(chromatin, stain), truth)
 
     def _measure_lacking(
         self,

@@ -55,6 +55,14 @@ def evaluation_page(found: Evaluation) -> Page:
         ).add_table(found.coexpression, "Difference is made less measured, with its interval over donors.")
     if len(found.intervals):
         _trust(page, found.intervals, found.predicted)
+    if len(found.published):
+        page.section(
+            "By the published protocol",
+            "To compare with figures of the APOLLO study: the mode of a whole batch of images is subtracted, "
+            "they are divided by its maximum, and errors of predictions are means of batches. Scores depend "
+            "on which cells share a batch, and nothing says how far they may be off. predicted: from "
+            "chromatin alone; predicted_full: with what is specific to another protein of the cell.",
+        ).add_table(found.published, "Ratios are to the model's own prediction or reconstruction.")
     return page
 
 
