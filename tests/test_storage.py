@@ -177,6 +177,14 @@ def test_a_file_is_written_beside_its_place(tmp_path: Path, name: str) -> None:
     assert contents(tmp_path) == [name]
 
 
+def test_names_that_are_not_utf8_come_back_whole(tmp_path: Path) -> None:
+    name = os.fsdecode(b"Pati\xebnt \xce\xb3.tif")
+    write_json(tmp_path / "a.json", {"image": name, "stain": "γ"})
+    assert json.loads((tmp_path / "a.json").read_text("utf-8")) == {"image": name, "stain": "γ"}
+    write_json(tmp_path / "a.json", {"stain": "γ"})
+    assert "γ" in (tmp_path / "a.json").read_text("utf-8")
+
+
 def test_two_writers_of_one_file_do_not_meet(tmp_path: Path) -> None:
     with whole_file(tmp_path / "a.json") as first, whole_file(tmp_path / "a.json") as second:
         assert first != second

@@ -204,7 +204,15 @@ def one_writer(target: Path, patience: float = PATIENCE) -> Iterator[None]:
 def write_json(target: Path, content: Any) -> None:
     """Write JSON whole or not at all, keys in the order given, readable by people."""
     with whole_file(target) as partial:
-        partial.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", "utf-8")
+        partial.write_bytes(_json_bytes(content) + b"\n")
+
+
+def _json_bytes(content: Any) -> bytes:
+    """JSON in UTF-8, readable by people; names of files that are not UTF-8 are escaped and come back."""
+    try:
+        return json.dumps(content, indent=2, ensure_ascii=False).encode("utf-8")
+    except UnicodeEncodeError:
+        return json.dumps(content, indent=2).encode("ascii")
 
 
 def replace_folder(source: Path, target: Path) -> None:

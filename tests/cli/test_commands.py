@@ -189,6 +189,24 @@ def test_the_json_of_a_command_is_json() -> None:
     assert strict == {"a": None, "b": [None, 3], "c": {"1": ["x", None, True]}}
 
 
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252", "utf-8"])
+@pytest.mark.parametrize("more", [(), ("--json",)])
+def test_any_terminal_can_be_written_to(tmp_path: Path, encoding: str, more: tuple[str, ...]) -> None:
+    (tmp_path / "s.csv").write_text("image,panel,donor,condition\na.tif,dapi_cd4,P1,γ é\n", "utf-8")
+    outcome = subprocess.run(
+        [*COMMAND, "info", "s.csv", *more],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONIOENCODING": f"{encoding}:strict"},
+        capture_output=True,
+        check=True,
+    )
+    text = outcome.stdout.decode(encoding)
+    if more:
+        assert json.loads(text)["conditions"] == ["γ é"]
+    elif encoding == "utf-8":
+        assert "γ é" in text
+
+
 def test_a_manifest_that_was_corrected_is_not_drafted_over(folder: Path) -> None:
     (folder / "corrected.csv").write_text("by hand")
     draft = ("study", "discover", "simulated/images", "--output", "corrected.csv")

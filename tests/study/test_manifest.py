@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 from pathlib import Path
 
@@ -185,6 +186,14 @@ def test_paths_are_written_relative_to_the_manifest(tmp_path: Path, make_field) 
     assert "../data/img/a.tif" in path.read_text()
     assert ",labels/a.tif" in path.read_text()
     assert Study.from_csv(path) == study
+
+
+@pytest.mark.skipif(os.name == "nt", reason="names are always Unicode there")
+def test_a_name_that_is_not_utf8_is_told(tmp_path: Path, make_field) -> None:
+    study = Study([make_field(tmp_path / os.fsdecode(b"Pati\xebnt.tif"))])
+    with pytest.raises(StudyError, match="rename the file"):
+        study.to_csv(tmp_path / "study.csv")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_absolute_and_windows_paths_are_read(write, tmp_path: Path) -> None:

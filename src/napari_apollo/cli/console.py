@@ -99,8 +99,7 @@ class Session:
     def finish(self, result: Mapping[str, Any], summary: str) -> None:
         """Print the result: one JSON object, or the summary for people."""
         self.progress.close()
-        sys.stdout.write((in_json(result) if self.as_json else summary) + "\n")
-        sys.stdout.flush()
+        _print(in_json(result) if self.as_json else summary)
 
     def interrupt(self, _number: int, _frame: FrameType | None) -> None:
         """Note the first Ctrl-C; end at the second."""
@@ -122,7 +121,20 @@ def in_json(result: Mapping[str, Any]) -> str:
             value = value.item()
         return None if isinstance(value, float) and not math.isfinite(value) else value
 
-    return json.dumps(plain(result), ensure_ascii=False, default=str, allow_nan=False)
+    # What the terminal or file cannot write (as on Windows, where it is not UTF-8) is escaped.
+    ascii_alone = _encoding().replace("-", "") != "utf8"
+    return json.dumps(plain(result), ensure_ascii=ascii_alone, default=str, allow_nan=False)
+
+
+def _encoding() -> str:
+    return (getattr(sys.stdout, "encoding", None) or "utf-8").lower()
+
+
+def _print(text: str) -> None:
+    """A line on stdout, whatever it can write: letters that it cannot are written by their number."""
+    encoding = _encoding()
+    sys.stdout.write(text.encode(encoding, "backslashreplace").decode(encoding) + "\n")
+    sys.stdout.flush()
 
 
 @contextmanager
@@ -173,6 +185,5 @@ def errors_in_words(*, as_json: bool) -> Iterator[None]:
 
 def _tell(kind: str, message: str, as_json: bool) -> None:
     if as_json:
-        content = {"error": {"kind": kind, "message": message}}
-        sys.stdout.write(json.dumps(content, ensure_ascii=False) + "\n")
+        _print(in_json({"error": {"kind": kind, "message": message}}))
     sys.stderr.write(f"{kind}: {message}\n")

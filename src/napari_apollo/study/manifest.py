@@ -116,8 +116,16 @@ def write_manifest(path: Path | str, fields: Sequence[StudyField]) -> None:
     folder = path.parent.absolute()
     for field in fields:
         writer.writerow([_cell(field, name, folder) for name in columns])
+    try:
+        content = text.getvalue().encode("utf-8")
+    except UnicodeEncodeError as error:
+        named = error.object[max(0, error.start - 60) : error.end + 20].encode("utf-8", "backslashreplace")
+        raise StudyError(
+            f"{path}: a manifest is UTF-8, and the name of a file is not (near {named.decode()!r}); "
+            "rename the file."
+        ) from error
     with whole_file(path) as partial:
-        partial.write_text(text.getvalue(), "utf-8")
+        partial.write_bytes(content)
 
 
 def _cell(field: StudyField, column: str, folder: Path) -> str:
