@@ -12,7 +12,7 @@ import pytest
 
 from napari_apollo.train import Run
 
-pytestmark = [pytest.mark.gui, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.gui, pytest.mark.slow, pytest.mark.timeout(300)]
 
 COMMON = """
 import json, sys, time
