@@ -30,3 +30,21 @@ def test_sides_of_a_field_are_known_again_whatever_its_pixel_size(scale: float) 
         ),
     )
     np.testing.assert_array_equal(parts_of(obs, card, 32), chosen.part)
+
+
+def test_a_model_whose_held_out_donors_are_elsewhere_is_used_all_the_same() -> None:
+    """The training named its donors; the cells at hand are of other people."""
+    obs = pd.DataFrame(
+        {
+            "donor": ["new"] * 30 + ["east"] * 10,
+            "field": "f",
+            "panel": "p",
+            "split": "",
+            "qc": [True] * 39 + [False],
+            "y": np.arange(40.0),
+            "x": 0.0,
+        }
+    )
+    held_out = SimpleNamespace(by="donor", test=("east", "west"), validation=("south",), cells={})
+    card = SimpleNamespace(training=SETTINGS | {"held_out": ["east", "west"]}, held_out=held_out)
+    assert parts_of(obs, card, 32).tolist() == ["train"] * 30 + ["test"] * 9 + [""]

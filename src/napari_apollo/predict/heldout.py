@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from napari_apollo.errors import DataError
+from napari_apollo.errors import ConfigError, DataError
 from napari_apollo.train.split import TEST, TRAIN, VALIDATION, split_cells
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def _choose_again(used: pd.DataFrame, card: ModelCard, crop_size: int) -> np.nda
     in_fields = round(crop_size * float(used["scale"].max())) if "scale" in used and len(used) else crop_size
     try:
         split = split_cells(used, **settings, crop_size=in_fields)
-    except DataError:
+    except (ConfigError, DataError):  # such as donors held out that are not among these cells
         return None
     same = (split.by, split.test, split.validation) == (
         card.held_out.by,
