@@ -1,20 +1,20 @@
-"""Prediction across tables and planted factors, beside MOFA+ and totalVI, in one run.
+"""Prediction across tables and planted factors, beside MOFA+, totalVI and MultiVI, in one run.
 
-    python benchmarks/tables_peers.py                        simulated RNA and protein counts
-    python benchmarks/tables_peers.py --data rna.h5ad atac.h5ad --label treatment_time
+    python benchmarks/tables_peers.py --mofa MOFA_PYTHON --scvi SCVI_PYTHON      simulated RNA and proteins
+    python benchmarks/tables_peers.py --data rna.h5ad atac.h5ad --label treatment_time --mofa ... --scvi ...
 
-Needs mofapy2 and scvi-tools for their rows (``pip install mofapy2 scvi-tools``, best in an environment of
-their own); what is not installed is left out and said. All methods learn from the same training cells; the
-others are predicted, one table from the other, and compared with their counts as log(1 + 10,000 x part): the
-mean over features of the correlation over cells. totalVI is given the test cells as a batch whose proteins
-are missing, as its authors advise; MOFA+ places test cells by least squares on its weights. Prints a table
-and a JSON line.
+MOFA_PYTHON and SCVI_PYTHON are interpreters of environments with mofapy2 and with scvi-tools, apart from
+this one; without them their rows are left out. All methods learn from the same training cells (those of our
+validation go to the peers, too); the test cells' tables are predicted one from the other, and compared with
+their counts as log(1 + 10,000 x part): the mean over features of the correlation over cells. How each peer is
+used is said in ``tables_peer.py``. Prints a table, what blocks hold, and a JSON line.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import subprocess
 import tempfile
 import time
 import warnings
@@ -25,6 +25,8 @@ import anndata as ad
 import numpy as np
 import pandas as pd
 import torch
+from scipy import sparse
+from tables_peer import shown
 
 from napari_apollo.probes import probe_matrix
 from napari_apollo.simulate.counts import simulate_counts
@@ -34,18 +36,17 @@ from napari_apollo.train.split import TEST
 from napari_apollo.train.tabledataset import open_table_dataset
 from napari_apollo.train.tablescores import feature_correlations
 
+Tables = dict[str, ad.AnnData]
+Found = tuple[dict[tuple[str, str], float], dict[str, np.ndarray], float]
+"""Scores by (from, to), blocks of all cells, and seconds of the processor."""
 
-def shown(counts: Any) -> np.ndarray:
-    dense = np.asarray(counts.todense() if hasattr(counts, "todense") else counts, np.float64)
-    return np.log1p(1e4 * dense / np.maximum(dense.sum(1, keepdims=True), 1))
 
-
-def ours(tables: dict[str, ad.AnnData], folder: Path, **changes: Any) -> tuple[dict, dict, np.ndarray]:
-    """Scores by (from, to), blocks of all cells, and which cells were tested."""
-    config = TableTrainConfig(
-        output=folder / "x.run", overwrite=True, least_features=1, least_cells=1, **changes
-    )
+def ours(tables: Tables, folder: Path) -> tuple[Found, np.ndarray]:
+    """What our default finds, and which cells (cell,) bool it was tested on."""
+    config = TableTrainConfig(output=folder / "x.run", overwrite=True, device="cpu", threads=1)
+    started = time.process_time()
     run = train(tables, config)
+    seconds = time.process_time() - started
     dataset = open_table_dataset(run.tables, run.config)
     card = run.model().card
     names = list(tables)
@@ -60,60 +61,37 @@ def ours(tables: dict[str, ad.AnnData], folder: Path, **changes: Any) -> tuple[d
         if f"X_apollo_{name}" in tables[name].obsm:
             blocks[name] = tables[name].obsm[f"X_apollo_{name}"]
     test = set(dataset.matched.cells[dataset.split.cells(TEST)])
-    return scores, blocks, np.array([cell in test for cell in tables[names[0]].obs_names])
+    return (scores, blocks, seconds), np.array([cell in test for cell in tables[names[0]].obs_names])
 
 
-def mofa(tables: dict[str, ad.AnnData], test: np.ndarray, factors: int, seed: int) -> tuple[dict, dict]:
-    from mofapy2.run.entry_point import entry_point
-
+def peer(python: Path, method: str, tables: Tables, test: np.ndarray, settings: dict[str, Any]) -> Found:
+    """What a peer finds, run by an interpreter of its own."""
     names = list(tables)
-    values = {name: shown(tables[name].X) for name in names}
-    centre = {name: values[name][~test].mean(0) for name in names}
-    model = entry_point()
-    model.set_data_options(scale_views=True)
-    model.set_data_matrix([[values[name][~test]] for name in names], views_names=names)
-    model.set_model_options(factors=factors)
-    model.set_train_options(iter=500, convergence_mode="fast", seed=seed, verbose=False, quiet=True)
-    model.build()
-    model.run()
-    found = model.model.nodes["W"].getExpectation()
-    # Views were scaled to unit variance before they were learnt from.
-    weights = {
-        name: np.asarray(found[i]) * np.sqrt((values[name][~test] - centre[name]).var())
-        for i, name in enumerate(names)
-    }
-
-    def place(rows: np.ndarray, using: list[str]) -> np.ndarray:
-        w = np.concatenate([weights[name] for name in using])
-        x = np.concatenate([values[name][rows] - centre[name] for name in using], axis=1)
-        ridge = w.T @ w + 1e-2 * np.trace(w.T @ w) / max(1, w.shape[1]) * np.eye(w.shape[1])
-        return np.linalg.solve(ridge, w.T @ x.T).T
-
-    scores = {}
-    for source in names:
-        for target in names:
-            if source != target:
-                made = place(test, [source]) @ weights[target].T + centre[target]
-                scores[source, target] = float(np.nanmean(feature_correlations(made, values[target][test])))
-    return scores, {"factors": place(np.ones(len(test), bool), names)}
+    with tempfile.TemporaryDirectory() as made:
+        folder = Path(made)
+        for name, table in tables.items():
+            sparse.save_npz(folder / f"{name}.npz", sparse.csr_matrix(table.X))
+        told = {"tables": names, "test": np.flatnonzero(test).tolist(), **settings}
+        (folder / "settings.json").write_text(json.dumps(told), "utf-8")
+        script = Path(__file__).with_name("tables_peer.py")
+        subprocess.run([str(python), str(script), method, str(folder)], check=True)
+        done = json.loads((folder / "done.json").read_text("utf-8"))
+        scores = {}
+        for source, target in (names, names[::-1]):
+            path = folder / f"predicted.{source}.{target}.npy"
+            if path.exists():
+                r = feature_correlations(np.load(path), shown(tables[target].X)[test])
+                scores[source, target] = float(np.nanmean(r))
+        blocks = {path.name.split(".")[1]: np.load(path) for path in sorted(folder.glob("block.*.npy"))}
+    print(f"{method}: {done['release']}")
+    return scores, blocks, done["processor_s"]
 
 
-def totalvi(tables: dict[str, ad.AnnData], test: np.ndarray, epochs: int, seed: int) -> tuple[dict, dict]:
-    import scvi
-
-    scvi.settings.seed = seed
-    joint = ad.AnnData(tables["rna"].X.copy(), obs=pd.DataFrame(index=tables["rna"].obs_names))
-    proteins = np.asarray(tables["protein"].X.todense())
-    masked = proteins.copy()
-    masked[test] = 0
-    joint.obsm["protein"] = pd.DataFrame(masked, index=joint.obs_names, columns=tables["protein"].var_names)
-    joint.obs["part"] = np.where(test, "test", "train")
-    scvi.model.TOTALVI.setup_anndata(joint, protein_expression_obsm_key="protein", batch_key="part")
-    model = scvi.model.TOTALVI(joint)
-    model.train(max_epochs=epochs, accelerator="cpu", enable_progress_bar=False)
-    _, made = model.get_normalized_expression(n_samples=10, transform_batch="train", return_mean=True)
-    r = feature_correlations(np.log1p(np.asarray(made)[test]), shown(proteins)[test])
-    return {("rna", "protein"): float(np.nanmean(r))}, {"latent": model.get_latent_representation()}
+def read(paths: list[Path]) -> Tables:
+    """Tables of files, without cells and features that are 0 throughout: one filter for all methods."""
+    tables = {path.stem: ad.read_h5ad(path) for path in paths}
+    keep = np.all([np.asarray(t.X.sum(1)).ravel() > 0 for t in tables.values()], axis=0)
+    return {name: t[keep].copy() for name, t in tables.items()}
 
 
 def main() -> None:
@@ -125,54 +103,52 @@ def main() -> None:
     )
     parser.add_argument("--label", help="column of obs to tell from every block of --data")
     parser.add_argument("--cells", type=int, default=1200)
-    parser.add_argument("--factors", type=int, default=10)
-    parser.add_argument("--totalvi-epochs", type=int, default=100)
+    parser.add_argument("--mofa", type=Path, help="interpreter with mofapy2")
+    parser.add_argument("--scvi", type=Path, help="interpreter with scvi-tools")
+    parser.add_argument("--factors", type=int, default=10, help="of MOFA+")
+    parser.add_argument("--iterations", type=int, default=500, help="of MOFA+, at most")
+    parser.add_argument("--epochs", type=int, default=100, help="of totalVI and MultiVI")
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
     truth = None
     if given.data:
-        tables = {path.stem: ad.read_h5ad(path) for path in given.data}
-        # One filter for all methods: cells and features without any count are left out.
-        keep = np.all([np.asarray(t.X.sum(1)).ravel() > 0 for t in tables.values()], axis=0)
-        tables = {name: t[keep].copy() for name, t in tables.items()}
+        tables = read(given.data)
     else:
         simulated = simulate_counts(cells=given.cells, seed=given.seed)
         tables = {name: simulated.to_anndata(name) for name in ("rna", "protein")}
         truth = simulated.numbers()
     tables = {name: t[:, np.asarray(t.X.sum(0)).ravel() > 0].copy() for name, t in tables.items()}
-    rows, matrices = [], {}
+    settings = {name: getattr(given, name) for name in ("factors", "iterations", "epochs", "seed")}
+    methods = [("MOFA+", "mofa", given.mofa), ("totalVI", "totalvi", given.scvi)]
+    if "atac" in tables:
+        methods[1] = ("MultiVI", "multivi", given.scvi)
+    found = {}
     with tempfile.TemporaryDirectory() as folder:
-        test = np.zeros(0, bool)
-        methods = {
-            "agreement": lambda: ours(tables, Path(folder)),
-            "MOFA+": lambda: mofa(tables, test, given.factors, given.seed),
-            "totalVI": lambda: totalvi(tables, test, given.totalvi_epochs, given.seed),
-        }
-        for name, method in methods.items():
-            if name == "totalVI" and "protein" not in tables:
-                continue
-            started = time.process_time()
-            try:
-                scores, blocks, *tested = method()
-            except ImportError as error:
-                print(f"{name}: left out, {error}")
-                continue
-            if tested:
-                test = tested[0]
-            seconds = time.process_time() - started
-            rows += [(name, source, target, r, seconds) for (source, target), r in scores.items()]
-            if truth is not None:
-                matrices[name] = probe_matrix(blocks, truth, probe="nonlinear", permutations=5).r2
-            elif given.label:
-                label = next(iter(tables.values())).obs[given.label].astype(str).to_numpy()
-                inputs = {**blocks, "all": np.concatenate(list(blocks.values()), axis=1)}
-                matrices[name] = class_accuracy(inputs, label, unseen=test)
+        found["agreement"], test = ours(tables, Path(folder))
+    for name, method, python in methods:
+        if python is None:
+            print(f"{name}: left out, no interpreter was named that has it")
+        else:
+            found[name] = peer(python, method, tables, test, settings)
+    rows = [
+        (name, source, target, r, seconds)
+        for name, (scores, _, seconds) in found.items()
+        for (source, target), r in scores.items()
+    ]
     table = pd.DataFrame(rows, columns=["method", "from", "to", "pearson", "processor_s"])
     print(table.to_string(index=False, float_format="%.3f"))
-    for name, matrix in matrices.items():
-        print(f"\n{name}\n{matrix.to_string(float_format='%.3f')}")
+    for name, (_, blocks, _) in found.items():
+        if truth is not None:
+            held = probe_matrix(blocks, truth, probe="nonlinear", permutations=1).r2
+        elif given.label:
+            label = next(iter(tables.values())).obs[given.label].astype(str).to_numpy()
+            inputs = {**blocks, "all": np.concatenate(list(blocks.values()), axis=1)}
+            held = class_accuracy(inputs, label, unseen=test)
+        else:
+            continue
+        print(f"\n{name}\n{held.to_string(float_format='%.2f')}")
     print(json.dumps({"prediction": table.round(4).to_dict("records")}))
 
 

@@ -84,8 +84,11 @@ def _quick() -> Iterator[None]:
     """One epoch a step, on one thread; other modules of this process see the presets as they are."""
     import torch
 
-    import napari_apollo.train.config  # noqa: F401  (its defaults are taken from the presets as they are)
+    # Defaults are taken from the presets as they are.
+    import napari_apollo.train.config
+    import napari_apollo.train.tableconfig  # noqa: F401
     from napari_apollo.train.presets import PRESETS
+    from napari_apollo.train.tablepresets import TABLE_PRESETS
 
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -93,6 +96,7 @@ def _quick() -> Iterator[None]:
         patch.setenv("OMP_NUM_THREADS", "1")
         for name in ("latent_epochs", "encoder_epochs"):
             patch.setitem(PRESETS["small"], name, 1)
+            patch.setitem(TABLE_PRESETS["agreement"], name, 3)
         yield
     torch.set_num_threads(threads)
 

@@ -56,7 +56,7 @@ def test_paper_settings(variant: str) -> None:
     assert {name: values[name] for name in expected} == {**expected, **changes}
     assert values["seed"] == 3
     apart = {"beta", "gamma", "eta", "opening", "sharpening", "follow", "shared_cost", "cross_weight"}
-    apart |= {"product_weight", "unused_below", "told_above", "tuning_rate"}
+    apart |= {"product_weight", "unused_below", "told_above", "tuning_rate", "unwound_after"}
     assert set(PAPER) == set(expected) | apart
 
 

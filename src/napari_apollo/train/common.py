@@ -141,6 +141,10 @@ class CommonTrainConfig(OperationConfig):
     """Agreement: latent dimensions of which the others of their block tell a larger part (held-out R²)
     are closed after 45 %, 60 % and 80 % of the first step; 1 closes none."""
 
+    unwound_after: float = small("unwound_after", ge=0, le=1)
+    """Agreement: part of step 1 after which such closings see to dimensions, too, that codes only wind
+    through. What has yet to leave a block, before independence has come in, looks like winding."""
+
     previews_every: int = Field(default=10, ge=0)
     """Epochs between preview pictures; 0 makes none but the last."""
 

@@ -49,6 +49,7 @@ PAPER: dict[str, Any] = {
     "product_weight": 1.0,
     "unused_below": 0.02,
     "told_above": 1.0,
+    "unwound_after": 0.0,
 }
 
 SMALL: dict[str, Any] = {
@@ -144,6 +145,7 @@ _TABLES_PAPER: dict[str, Any] = {
     "product_weight": 0.0,
     "unused_below": 0.0,
     "told_above": 1.0,
+    "unwound_after": 0.0,
 }
 
 TABLES: dict[str, dict[str, Any]] = {

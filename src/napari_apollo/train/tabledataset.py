@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -16,6 +17,7 @@ from napari_apollo.model.card import TableCard
 from napari_apollo.model.modality import COUNTED, LIKELIHOODS, Activation, Modality
 from napari_apollo.progress import ShouldStop, never
 from napari_apollo.tables.checking import check_values, guess_loss
+from napari_apollo.tables.gain import likelihood_gain
 from napari_apollo.tables.matching import Matched, match_cells
 from napari_apollo.tables.preparing import Prepared, filter_tables, prepare
 from napari_apollo.tables.reading import Table, open_tables
@@ -126,6 +128,16 @@ class TableDataset:
             )
             for name, table in self.tables.items()
         )
+
+    def gain(self) -> float:
+        """Nats a cell that latents can bring to a table, on average over tables; no bound beside images."""
+        if self.images:
+            return math.inf
+        learnt = self.learnt_values()
+        gains = [
+            likelihood_gain(learnt[name].values, counts=loss in COUNTED) for name, loss in self.losses.items()
+        ]
+        return float(np.mean(gains))
 
     def mean_features(self) -> float:
         """Features of a table, on average."""

@@ -81,7 +81,9 @@ def train_tables_into(
     training = dataset.cells(chosen, device)
     validation = dataset.cells(dataset.split.cells(VALIDATION), device)
     place_cells(training, validation, network, config.memory_gb, progress)
-    settings = in_nats(config, dataset)
+    gain = dataset.gain()
+    progress(Step("Prices", detail=f"factors can gain {gain:.3g} nats a cell over the mean of the tables"))
+    settings = in_nats(config, dataset, gain)
     with own_random_numbers(device):
         torch.manual_seed(step_seed(config.seed, _LATENTS, 0))
         objective = get_objective(config.objective, network, training, settings)
@@ -140,11 +142,15 @@ def table_architecture(dataset: TableDataset, config: TableTrainConfig) -> Archi
     )
 
 
-def in_nats(config: TableTrainConfig, dataset: TableDataset) -> TableTrainConfig:
-    """Prices as the loop takes them: losses are means over features, of which a table has this many."""
+def in_nats(config: TableTrainConfig, dataset: TableDataset, gain: float) -> TableTrainConfig:
+    """Prices as the loop takes them: losses are means over features, of which a table has this many.
+
+    Independence is not to cost more than the ``gain`` in nats a cell, all that latents can bring: where data
+    are weak, it would keep them from holding anything.
+    """
     features = dataset.mean_features()
-    prices = {name: getattr(config, name) / features for name in ("beta", "eta", "nuisance_weight")}
-    return config.model_copy(update=prices)
+    prices = {"beta": config.beta, "eta": min(config.eta, gain), "nuisance_weight": config.nuisance_weight}
+    return config.model_copy(update={name: price / features for name, price in prices.items()})
 
 
 def obsm_of(

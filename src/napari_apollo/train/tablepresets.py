@@ -54,6 +54,7 @@ _PAPER: dict[str, Any] = {
     "product_weight": 1.0,
     "unused_below": 0.0,
     "told_above": 1.0,
+    "unwound_after": 0.0,
 }
 
 _AGREEMENT: dict[str, Any] = {
@@ -91,6 +92,7 @@ _AGREEMENT: dict[str, Any] = {
     "tuning_rate": 0.2,
     "unused_below": 0.25,
     "told_above": 0.9,
+    "unwound_after": 0.5,
 }
 
 TABLE_PRESETS: dict[str, dict[str, Any]] = {"agreement": _AGREEMENT, "paper": _PAPER}

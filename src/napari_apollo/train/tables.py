@@ -86,6 +86,7 @@ class TableSettings:
     product_weight: float
     unused_below: float
     told_above: float
+    unwound_after: float
     seed: int = 0
 
     @classmethod

@@ -81,6 +81,8 @@ class AgreementSettings(ObjectiveSettings, Protocol):
     def unused_below(self) -> float: ...
     @property
     def told_above(self) -> float: ...
+    @property
+    def unwound_after(self) -> float: ...
 
 
 class Agreement:
@@ -162,7 +164,8 @@ class AgreementStage:
             self._closings += 1
             # Before information has become cheap, little is not yet nothing.
             least = self._settings.unused_below if self._closings == len(CLOSINGS) else 0.0
-            posteriors.close(self._network, least, self._settings.told_above)
+            unwind = done >= self._settings.unwound_after
+            posteriors.close(self._network, least, self._settings.told_above, unwind=unwind)
         shared = posteriors.shared.gather(batch.cells)
         specific = {
             name: posteriors.specific[name].gather(view.row)

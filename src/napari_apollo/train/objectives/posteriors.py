@@ -80,11 +80,12 @@ class Posteriors:
                 values = torch.where(lies[:, None], values, table.index_select(0, rows))
             table.index_copy_(0, rows, values)
 
-    def close(self, network: Network, least: float, told: float = 1.0) -> None:
+    def close(self, network: Network, least: float, told: float = 1.0, *, unwind: bool = True) -> None:
         """Close the dimensions that hold fewer than ``least`` nats a row, or nothing of their own.
 
         A dimension holds nothing of its own where more than the part ``told`` of its variance can be
-        read from the others of its block, or where codes only wind through it (``wound_dimension``).
+        read from the others of its block, or, if ``unwind``, where codes only wind through it
+        (``wound_dimension``).
         """
         tables = self.tables
         used = used_dimensions(tables, {name: network.kept(name) for name in tables}, least)
@@ -94,7 +95,7 @@ class Posteriors:
                 chosen = distinct_dimensions(means, used[name].cpu().numpy(), told)
                 used[name] = torch.from_numpy(chosen).to(table.values.device)
         network.keep(used)
-        if told < 1:
+        if told < 1 and unwind:
             for name in self.specific:
                 self._unwind(network, name, 1 - told)
 

@@ -1,0 +1,77 @@
+"""What there is to be gained from a table: nats a cell by which factors that cells share beat their mean.
+
+A factor changes many features together; noise does not. Values are brought to variance 1 by feature, after
+their mean (of counts, the part of the library that a feature has on average times the cell's library), and
+the eigenvalues of their covariance over cells are compared with those of the same values when every feature
+is shuffled over the cells by itself (parallel analysis, Horn 1965). Eigenvalues above the largest of these
+are freed from what noise adds to them (Baik and Silverstein 2006: of variance l, l (1 + c / (l - 1)) is
+seen, with c features per cell). A feature of whose variance such factors tell the part f gains
+-log(1 - f) / 2.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy import sparse
+
+from napari_apollo.tables.reading import Values
+
+_CELLS, _LEAST, _VALUES = 1000, 200, 20_000_000
+"""Cells that are looked at: fewer of wide tables, so that their values stay below the last number."""
+
+_TOLD = 0.99  # most of a feature's variance that factors are taken to tell
+
+
+def likelihood_gain(values: Values, *, counts: bool, seed: int = 0) -> float:
+    """Nats a cell that factors gain over the mean cell; 0 where nothing but noise is seen.
+
+    Parameters
+    ----------
+    values
+        (cell, feature), sparse or not, of a table as networks take it.
+    counts
+        Whether they are counts, whose mean is a part of the cell's library.
+    seed
+        Of the cells that are drawn, and of the shuffling.
+    """
+    n, features = values.shape
+    rng = np.random.default_rng(seed)
+    rows = np.sort(rng.permutation(n)[: min(_CELLS, max(_LEAST, _VALUES // max(1, features)))])
+    drawn = values[rows]
+    dense = np.asarray(drawn.toarray() if sparse.issparse(drawn) else drawn, np.float32)
+    residual = _standard(dense, counts=counts)
+    if min(residual.shape) < 2:
+        return 0.0
+    seen, directions = np.linalg.eigh(_covariance(residual))
+    shuffled = np.take_along_axis(residual, rng.random(residual.shape, np.float32).argsort(axis=0), axis=0)
+    noise = np.linalg.eigvalsh(_covariance(shuffled))[-1]
+    above = seen > noise
+    if not above.any():
+        return 0.0
+    aspect = residual.shape[1] / len(residual)
+    variance = _without_noise(seen[above], aspect)
+    loadings = residual.T @ (directions[:, above] / np.sqrt(len(residual) * seen[above])).astype(np.float32)
+    told = (loadings.astype(np.float64) ** 2) @ (variance - 1)
+    return float(-0.5 * np.log1p(-told.clip(0, _TOLD)).sum())
+
+
+def _standard(values: np.ndarray, *, counts: bool) -> np.ndarray:
+    """Values (n, feature) around what the mean cell would have, of variance 1; features that vary alone."""
+    if counts:
+        library = values.sum(axis=1, keepdims=True, dtype=np.float64)
+        mean = library * (values.sum(axis=0, dtype=np.float64) / max(1.0, float(library.sum())))
+        values = ((values - mean) / np.sqrt(mean.clip(1e-9))).astype(np.float32)
+    centred = values - values.mean(axis=0)
+    spread = centred.std(axis=0)
+    return np.asarray(centred[:, spread > 0] / spread[spread > 0], np.float32)
+
+
+def _covariance(residual: np.ndarray) -> np.ndarray:
+    """(n, n): the eigenvalues above 0 of the covariance of features (feature, feature)."""
+    return np.asarray(residual @ residual.T, np.float64) / len(residual)
+
+
+def _without_noise(seen: np.ndarray, aspect: float) -> np.ndarray:
+    """Variances along factors that are seen as ``seen`` (k,); at least that at which they can be seen."""
+    half = 1 + seen - aspect
+    return np.asarray((half + np.sqrt(np.maximum(half**2 - 4 * seen, 0))) / 2).clip(1 + np.sqrt(aspect))

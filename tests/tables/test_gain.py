@@ -1,0 +1,41 @@
+"""What there is to be gained from a table, against factor models whose gain is known."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy import sparse
+
+from napari_apollo.simulate.counts import simulate_counts
+from napari_apollo.tables.gain import likelihood_gain
+
+
+def factors(told: float, features: int = 120, cells: int = 600, seed: int = 0) -> np.ndarray:
+    """Features of which one factor tells the part ``told`` of the variance."""
+    rng = np.random.default_rng(seed)
+    z = rng.normal(size=(cells, 1))
+    return np.sqrt(told) * z + np.sqrt(1 - told) * rng.normal(size=(cells, features))
+
+
+@pytest.mark.parametrize("told", [0.1, 0.3, 0.6])
+def test_the_gain_of_a_factor_is_that_of_its_normal(told: float) -> None:
+    wanted = -0.5 * np.log1p(-told) * 120
+    values = 3 + 5 * factors(told)
+    assert likelihood_gain(values, counts=False) == pytest.approx(wanted, rel=0.1)
+    assert likelihood_gain(sparse.csr_matrix(values), counts=False) == pytest.approx(wanted, rel=0.1)
+
+
+def test_noise_gains_nothing() -> None:
+    assert likelihood_gain(factors(0.0), counts=False) < 0.5
+    counts = np.random.default_rng(1).poisson(np.linspace(0.2, 5, 80), (400, 80))
+    assert likelihood_gain(sparse.csr_matrix(counts), counts=True) < 0.5
+    assert likelihood_gain(np.ones((30, 4)), counts=False) == 0
+    assert likelihood_gain(np.zeros((30, 4)), counts=True) == 0
+
+
+def test_weak_counts_gain_less_and_depth_alone_gains_nothing() -> None:
+    strong, weak = (simulate_counts(cells=400, genes=80, effect=e, seed=2).rna for e in (1, 0.3))
+    assert likelihood_gain(strong, counts=True) > 3 * likelihood_gain(weak, counts=True) > 1
+    library = np.random.default_rng(3).lognormal(0, 0.8, (400, 1))
+    deep = np.random.default_rng(4).poisson(library * np.linspace(0.5, 4, 60))
+    assert likelihood_gain(deep + np.eye(400, 60, dtype=int), counts=True) < 0.5
