@@ -211,3 +211,11 @@ def test_the_vocabulary_depends_on_names_alone(lists: list[list[str]], random: o
 def test_no_spelling_belongs_to_two_stains() -> None:
     folded = [panels._fold(alias) for _, alias in SPELLINGS]
     assert len(folded) == len(set(folded))
+
+
+@pytest.mark.parametrize(
+    "text", ["histones: H3K9Ac*/CD4", "two: DAPI/Hoechst*/CD4", "plain: DAPI/CD4", "DAPI/CD4", "dapi_cd4"]
+)
+def test_a_panel_is_written_so_that_it_comes_back(text: str) -> None:
+    panel = Panel.parse(text)
+    assert Panel.parse(panel.spelled_out()) == panel

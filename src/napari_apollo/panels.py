@@ -278,9 +278,8 @@ class Panel(BaseModel):
                 return self.name
         except PanelError:
             pass
-        plain = f"{self.name}: {'/'.join(self.stains)}"
-        if Panel(name=self.name, stains=self.stains, anchor="").anchor == self.anchor:
-            return plain
+        if self.anchor == next((anchor for anchor in _ANCHORS if anchor in self.stains), ""):
+            return f"{self.name}: {'/'.join(self.stains)}"
         marked = [f"{stain}*" if stain == self.anchor else stain for stain in self.stains]
         return f"{self.name}: {'/'.join(marked)}"
 

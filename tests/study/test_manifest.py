@@ -179,6 +179,19 @@ def test_columns_that_mean_nothing_are_problems_of_the_study(write) -> None:
     assert set(study.unknown_columns) <= set(study.check())
 
 
+def test_what_people_noted_is_kept(write, tmp_path: Path) -> None:
+    rows = 'a.tif,DAPI/CD4,P1,control,"blurred, upper left",\nb.tif,DAPI/CD4,P2,control,,old slide\n'
+    study = Study.from_csv(write("image,panel,donor,condition,Note on focus,comment\n" + rows))
+    assert [field.remarks for field in study] == [
+        (("Note on focus", "blurred, upper left"),),
+        (("comment", "old slide"),),
+    ]
+    study.with_labels({"a": tmp_path / "l.tif"}).to_csv(tmp_path / "again.csv")
+    again = Study.from_csv(tmp_path / "again.csv")
+    assert [field.remarks for field in again] == [field.remarks for field in study]
+    assert again.unknown_columns == ()
+
+
 def test_paths_are_written_relative_to_the_manifest(tmp_path: Path, make_field) -> None:
     study = Study([make_field(tmp_path / "data/img/a.tif", labels=tmp_path / "out/labels/a.tif")])
     (tmp_path / "out").mkdir()

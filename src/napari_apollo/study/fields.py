@@ -55,6 +55,8 @@ class StudyField(BaseModel):
     z
         What is taken of a z-stack: ``"max"`` is the maximum over the planes, a number is the
         plane (0 is the first). Without meaning for files of one plane.
+    remarks
+        Name and text of the manifest's columns ``note...`` and ``comment...``, which are for people.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -76,6 +78,7 @@ class StudyField(BaseModel):
     split: Split | None = None
     channels: tuple[str, ...] | None = None
     z: Planes = "max"
+    remarks: tuple[tuple[str, str], ...] = ()
 
     @field_validator("panel", mode="before")
     @classmethod

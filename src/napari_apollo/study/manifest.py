@@ -41,6 +41,15 @@ class Manifest:
     unknown_columns: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True)
+class _Draft:
+    """A row that is there, and its remarks."""
+
+    line: int
+    row: dict[str, str]
+    remarks: tuple[tuple[str, str], ...]
+
+
 def read_manifest(path: Path | str) -> Manifest:
     """Read a manifest.
 
@@ -51,7 +60,7 @@ def read_manifest(path: Path | str) -> Manifest:
         labels, pixel_size_um, split, channels, z``, in any order. Paths are relative to the CSV.
         UTF-8 (with or without a mark at its beginning), UTF-16 with one, or Windows-1252;
         separated by ``,`` or ``;`` or tabulators. Columns called ``note...`` or ``comment...``
-        are for people.
+        are for people; they are kept when the study is written again.
 
     Returns
     -------
@@ -78,7 +87,7 @@ def read_manifest(path: Path | str) -> Manifest:
             f"{path}: not a manifest; its first line names the columns {', '.join(REQUIRED)}:", problems
         )
 
-    drafts: list[tuple[int, dict[str, str]]] = []
+    drafts: list[_Draft] = []
     for line, cells in rows:
         if len(cells) > len(names) and any(cell.strip() for cell in cells[len(names) :]):
             problems.append(
@@ -91,7 +100,12 @@ def read_manifest(path: Path | str) -> Manifest:
         if missing:
             problems.append(f"line {line}: no {' and no '.join(missing)}")
             continue
-        drafts.append((line, row))
+        remarks = tuple(
+            (title.strip(), cell)
+            for title, name, cell in zip(header, names, cells, strict=False)
+            if name.startswith(_REMARKS) and cell.strip()
+        )
+        drafts.append(_Draft(line, row, remarks))
     fields = _fields(drafts, path.parent, problems)
     if problems:
         raise StudyError(f"{path} cannot be used:", sorted(problems, key=_line_of))
@@ -110,12 +124,15 @@ def write_manifest(path: Path | str, fields: Sequence[StudyField]) -> None:
     columns = [*REQUIRED, "field"]
     columns += [name for name in OPTIONAL[1:-1] if any(getattr(field, name) is not None for field in fields)]
     columns += ["z"] if any(field.z != "max" for field in fields) else []
+    titles = list(dict.fromkeys(title for field in fields for title, _ in field.remarks))
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(columns)
+    writer.writerow([*columns, *titles])
     folder = path.parent.absolute()
     for field in fields:
-        writer.writerow([_cell(field, name, folder) for name in columns])
+        remarks = dict(field.remarks)
+        cells = [_cell(field, name, folder) for name in columns]
+        writer.writerow([*cells, *(remarks.get(title, "") for title in titles)])
     try:
         content = text.getvalue().encode("utf-8")
     except UnicodeEncodeError as error:
@@ -195,17 +212,16 @@ def _text(path: Path) -> str:
     raise StudyError(f"{path}: is not text; a manifest is a CSV file, best in UTF-8.")
 
 
-def _fields(
-    drafts: Sequence[tuple[int, dict[str, str]]], folder: Path, problems: list[str]
-) -> tuple[StudyField, ...]:
-    images = [resolve(row["image"], folder) for _, row in drafts]
-    defaults = unique_names(images, [row["panel"].partition(":")[0] for _, row in drafts])
+def _fields(drafts: Sequence[_Draft], folder: Path, problems: list[str]) -> tuple[StudyField, ...]:
+    images = [resolve(draft.row["image"], folder) for draft in drafts]
+    defaults = unique_names(images, [draft.row["panel"].partition(":")[0] for draft in drafts])
     fields: list[StudyField] = []
     lines: dict[str, int] = {}
     panels: dict[str, Panel] = {}
-    for (line, row), image, default in zip(drafts, images, defaults, strict=True):
+    for draft, image, default in zip(drafts, images, defaults, strict=True):
+        line = draft.line
         try:
-            field = _field(row, image, default, folder)
+            field = _field(draft, image, default, folder)
         except StudyError as error:
             problems += [f"line {line}: {text}" for text in error.problems]
             continue
@@ -232,7 +248,8 @@ def _fields(
     return tuple(fields)
 
 
-def _field(row: dict[str, str], image: Path, default: str, folder: Path) -> StudyField:
+def _field(draft: _Draft, image: Path, default: str, folder: Path) -> StudyField:
+    row = draft.row
     given = row.get("channels")
     channels = None
     if given:
@@ -249,6 +266,7 @@ def _field(row: dict[str, str], image: Path, default: str, folder: Path) -> Stud
         field=row.get("field") or default,
         labels=resolve(row["labels"], folder) if row.get("labels") else None,
         channels=channels,
+        remarks=draft.remarks,
         **values,
     )
 

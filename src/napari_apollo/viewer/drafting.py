@@ -34,6 +34,10 @@ class DraftRow:
         Name of the panel; its stains joined where empty.
     labels, pixel_size_um, z
         As in the manifest.
+    given
+        The panel as the manifest has it, with its order of stains and its anchor; kept while it fits.
+    remarks
+        What people noted in the manifest.
     """
 
     image: Path
@@ -47,6 +51,8 @@ class DraftRow:
     pixel_size_um: float | None = None
     split: str = ""
     z: Any = "max"
+    given: Panel | None = None
+    remarks: tuple[tuple[str, str], ...] = ()
 
     @classmethod
     def of_field(cls, known: StudyField) -> DraftRow:
@@ -65,6 +71,8 @@ class DraftRow:
             known.pixel_size_um,
             known.split or "",
             known.z,
+            known.panel,
+            known.remarks,
         )
 
     @classmethod
@@ -102,7 +110,7 @@ class DraftRow:
             raise StudyError(f"{self.image.name}: say which stain {', '.join(missing) or 'it'} shows.")
         return StudyField(
             image=self.image,
-            panel=Panel(name=self.panel_name, stains=self.used),
+            panel=self._panel(),
             donor=self.donor,
             condition=self.condition,
             field=self.name or default_name(self.image),
@@ -111,7 +119,14 @@ class DraftRow:
             split=self.split or None,
             channels=self.stains,
             z=self.z,
+            remarks=self.remarks,
         )
+
+    def _panel(self) -> Panel:
+        given = self.given
+        if given is not None and given.name == self.panel_name and set(given.stains) == set(self.used):
+            return given
+        return Panel(name=self.panel_name, stains=self.used)
 
     @property
     def problem(self) -> str:
