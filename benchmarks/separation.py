@@ -12,7 +12,7 @@ import argparse
 import json
 import os
 import platform
-from collections import Counter
+from collections import Counter, defaultdict
 from typing import Any
 
 import torch
@@ -27,6 +27,7 @@ HEAD = (
 )
 MIXING = ("1", "4", "5")
 CELLS = [("shared", "Z1"), ("shared", "Z3"), ("x", "Z3"), ("x", "Z1"), ("y", "Z1"), ("y", "Z3")]
+_ROUNDED = 5e-4  # the paper gives three digits
 SPREAD_HEAD = (
     "| set, objective, seeds | " + " | ".join(f"{block}: {factor}" for block, factor in CELLS) + " |\n"
     "|---" + "|---" * len(CELLS) + "|"
@@ -45,7 +46,7 @@ def main() -> None:
     machine = platform.processor() or platform.machine()
     print(f"{machine}, torch {torch.__version__}, load {os.getloadavg()[0]:.1f}")
     print(HEAD)
-    spreads = [SPREAD_HEAD]
+    rows = []
     for objective in arguments.objectives:
         for name in arguments.sets:
             for size in arguments.sizes:
@@ -56,9 +57,8 @@ def main() -> None:
                 found = run_trial(config).to_dict()
                 print(row(found), flush=True)
                 print(json.dumps(found), flush=True)
-                if name in PAPER_SILHOUETTES.index:
-                    spreads.append(spread(found))
-    print("\n".join(spreads))
+                rows.append(found)
+    print(spreads([found for found in rows if found["set"] in PAPER_SILHOUETTES.index]))
 
 
 def row(found: dict[str, Any]) -> str:
@@ -93,16 +93,36 @@ def row(found: dict[str, Any]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def spread(found: dict[str, Any]) -> str:
-    """Silhouettes: the paper's one draw, and the median, lowest and highest of ours."""
-    cells = [f"{found['set']}, {found['objective']} {_given(found)}, {len(found['runs'])}"]
-    for block, factor in CELLS:
-        values = sorted(run["silhouettes"][block][factor] for run in found["runs"])
-        paper = PAPER_SILHOUETTES.loc[found["set"], (block, factor)]
-        median = found["median"]["silhouettes"][block][factor]
-        between = f" ({values[0]:.2f} to {values[-1]:.2f})" if len(values) > 1 else ""
-        cells.append(f"{paper:.2f}: {median:.2f}{between}")
-    return f"| {' | '.join(cells)} |"
+def spreads(rows: list[dict[str, Any]]) -> str:
+    """Silhouettes: the paper's one draw, and the median, lowest and highest of ours.
+
+    One more draw of the same kind lies between the lowest and the highest of n others with a chance of
+    (n - 1) / (n + 1): that many of the paper's values are to be expected there where its procedure is the
+    same.
+    """
+    lines = [SPREAD_HEAD]
+    inside: Counter[str] = Counter()
+    values: Counter[str] = Counter()
+    expected: defaultdict[str, float] = defaultdict(float)
+    for found in rows:
+        count, objective = len(found["runs"]), found["objective"]
+        cells = [f"{found['set']}, {objective} {_given(found)}, {count}"]
+        for block, factor in CELLS:
+            own = sorted(run["silhouettes"][block][factor] for run in found["runs"])
+            paper = PAPER_SILHOUETTES.loc[found["set"], (block, factor)]
+            median = found["median"]["silhouettes"][block][factor]
+            between = f" ({own[0]:.2f} to {own[-1]:.2f})" if count > 1 else ""
+            cells.append(f"{paper:.2f}: {median:.2f}{between}")
+            values[objective] += 1
+            inside[objective] += own[0] - _ROUNDED <= paper <= own[-1] + _ROUNDED
+            expected[objective] += (count - 1) / (count + 1)
+        lines.append(f"| {' | '.join(cells)} |")
+    for objective, count in values.items():
+        lines.append(
+            f"{objective}: {inside[objective]} of {count} published values lie between our draws; "
+            f"of draws of the same kind {expected[objective]:.0f} would"
+        )
+    return "\n".join(lines)
 
 
 def _given(found: dict[str, Any]) -> str:
