@@ -20,7 +20,7 @@ from napari_apollo.measure import MeasureConfig, measure
 from napari_apollo.model import Apollo, Architecture, Modality, ModelCard, Network
 from napari_apollo.panels import Panel
 
-SIDE, DONORS, CELLS = 24, 5, 40
+SIDE, DONORS, CELLS = 24, 5, 30
 QUICK = {"directions": 1, "permutations": 20, "probe": "linear", "folds": 5, "walks": 0, "device": "cpu"}
 
 
@@ -51,7 +51,7 @@ def write_store(path: Path) -> CellStore:
         masks = (2 * nucleus + cell).astype(np.uint8)
         crops = np.clip(images * gain * 8000, 0, 65535).astype(np.uint16)
         writer.append("all", crops, masks, obs.assign(y=SIDE / 2, x=SIDE / 2, qc=True))
-    return measure(CellStore.open(path), MeasureConfig(families=("shape", "intensity"), workers=1))
+    return measure(CellStore.open(path), MeasureConfig(families=("intensity",), workers=1))
 
 
 def write_model(path: Path, store: CellStore, *stains: str) -> Path:
