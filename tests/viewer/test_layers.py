@@ -11,7 +11,7 @@ from napari.components import ViewerModel
 from napari.layers import Image
 
 from napari_apollo.predict.colours import stain_colours
-from napari_apollo.viewer import find_layers
+from napari_apollo.viewer import find_layers, preferences
 from napari_apollo.viewer.layers import About, Frame, about, image_layer, labels_layer
 
 NUMBER = st.floats(-50, 50)
@@ -149,6 +149,22 @@ def test_colours_are_stable_and_distinct() -> None:
     unknown = stain_colours(("DAPI", "Foo", "Bar", "CD4"))
     assert len(set(unknown.values())) == 4
     assert stain_colours(("Hoechst",))["Hoechst"] == colours["DAPI"]
+
+
+def test_colours_may_be_the_person_s_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[str] = []
+    monkeypatch.setattr(preferences, "tell", told.append)
+    given = preferences._read_colours("cd4 = #FF8800; gH2AX: magenta, CD8 = nothing, CD3")
+    chosen = preferences.Preferences(colours=given)
+    assert len(told) == 1
+    assert "CD8 = nothing, CD3 cannot be read" in told[0]
+    monkeypatch.setattr(preferences, "preferences", lambda: chosen)
+    own = preferences.stain_colours(("DAPI", "CD4", "CD8", "gammaH2AX"))
+    assert own["CD4"] == "#ff8800"
+    assert own["gammaH2AX"] == "#ff00ff"
+    assert {stain: own[stain] for stain in ("DAPI", "CD8")} == stain_colours(("DAPI", "CD8"))
+    layer = image_layer(np.zeros((4, 4)), About("measured", "a", "CD4"), Frame.from_pixel_size(None))
+    assert layer.kwargs["colormap"]["colors"][-1] == "#ff8800"
 
 
 def test_of_a_large_layer_the_coarse_levels_are_computed() -> None:

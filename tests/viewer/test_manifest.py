@@ -69,6 +69,8 @@ def test_preferences_are_what_the_tools_read(manifest: PluginManifest) -> None:
     compute = (manifest.contributions.configurations or {})["compute"]
     assert set(compute.properties) == {"device", "workers", "folder"}
     assert tuple(compute.properties["device"].enum or ()) == DEVICES
+    display = (manifest.contributions.configurations or {})["display"]
+    assert set(display.properties) == {"colours"}
 
 
 def test_the_root_link_leads_to_the_packaged_file(manifest_path: Path) -> None:

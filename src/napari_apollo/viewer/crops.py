@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from napari_apollo.panels import same_stain
-from napari_apollo.predict.colours import stain_colours
 from napari_apollo.predict.roles import ChannelRole
+from napari_apollo.viewer.preferences import stain_colours
 
 if TYPE_CHECKING:
     from napari_apollo.cells import CellStore

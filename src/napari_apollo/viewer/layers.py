@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from napari_apollo.predict.colours import stain_colormap, stain_colours
+from napari_apollo.predict.colours import stain_colormap
 from napari_apollo.predict.roles import ChannelRole, channel_name
+from napari_apollo.viewer.preferences import stain_colours
 
 if TYPE_CHECKING:
     from napari.layers import Layer

@@ -13,12 +13,12 @@ import numpy as np
 
 from napari_apollo.errors import StudyError
 from napari_apollo.panels import same_stain
-from napari_apollo.predict.colours import stain_colours
 from napari_apollo.predict.pyramid import halve, level_shapes
 from napari_apollo.predict.roles import ChannelRole
 from napari_apollo.study import FieldImage, LabelImage, Study, StudyField, open_field, open_labels
 from napari_apollo.viewer.layers import About, Frame, LayerSpec, image_layer, labels_layer
 from napari_apollo.viewer.overviews import add_layers
+from napari_apollo.viewer.preferences import stain_colours
 
 if TYPE_CHECKING:
     from napari.layers import Layer

@@ -13,7 +13,6 @@ from napari_apollo.cells.store import CellStore
 from napari_apollo.errors import DataError, StoreError
 from napari_apollo.panels import same_stain
 from napari_apollo.predict.canvas import Canvas
-from napari_apollo.predict.colours import stain_colours
 from napari_apollo.predict.roles import ChannelRole
 from napari_apollo.predict.store import PredictionStore
 from napari_apollo.predict.table import features_of
@@ -29,6 +28,7 @@ from napari_apollo.viewer.layers import (
     roles_in_order,
 )
 from napari_apollo.viewer.open import same_image
+from napari_apollo.viewer.preferences import stain_colours
 from napari_apollo.viewer.tables import as_features
 from napari_apollo.viewer.trusting import beyond_support
 

@@ -94,8 +94,8 @@ def _prediction_layers(path: Path) -> list[LayerSpec]:
 def cell_layers(path: Path) -> list[LayerSpec]:
     """The crops of a cell store, one layer for each panel and stain, a slider running through the cells."""
     from napari_apollo.cells.store import CellStore
-    from napari_apollo.predict.colours import stain_colours
     from napari_apollo.predict.roles import ChannelRole
+    from napari_apollo.viewer.preferences import stain_colours
 
     store = CellStore.open(path)
     layers = []

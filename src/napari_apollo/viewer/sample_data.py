@@ -13,9 +13,9 @@ _GAP = 20
 def lymph_node_layers() -> list[LayerData]:
     """The lymph node as a two-panel experiment: DAPI everywhere, other stains in the blocks given them."""
     from napari_apollo import samples
-    from napari_apollo.predict.colours import stain_colours
     from napari_apollo.predict.roles import ChannelRole
     from napari_apollo.viewer.open import OpenImage
+    from napari_apollo.viewer.preferences import stain_colours
 
     opened = OpenImage(samples.lymph_node().fields)
     panels = samples.LYMPH_NODE_PANELS
@@ -69,10 +69,10 @@ def u2os_layers() -> list[LayerData]:
 
 def blood_cell_layers() -> list[LayerData]:
     """Simulated blood cells of one donor, a field in each panel, with the nuclei that are truly there."""
-    from napari_apollo.predict.colours import stain_colours
     from napari_apollo.predict.roles import ChannelRole
     from napari_apollo.simulate import STAINS, sample_blood_cells
     from napari_apollo.viewer.layers import labels_layer
+    from napari_apollo.viewer.preferences import stain_colours
 
     colours = stain_colours(STAINS)
     layers: list[LayerSpec] = []

@@ -9,12 +9,12 @@ from qtpy.QtCore import Signal
 from qtpy.QtGui import QColor
 from qtpy.QtWidgets import QVBoxLayout, QWidget
 
-from napari_apollo.predict.colours import stain_colours
 from napari_apollo.viewer.background import Background
 from napari_apollo.viewer.crops import CropPainter, portrait
 from napari_apollo.viewer.exploring import Explorer, cell_in_words
 from napari_apollo.viewer.parts import heading, note, say
 from napari_apollo.viewer.picturegrid import PictureGrid, tinted
+from napari_apollo.viewer.preferences import stain_colours
 
 _ROLES = ("measured", "reconstructed", "predicted")
 _NEIGHBOURS = 8

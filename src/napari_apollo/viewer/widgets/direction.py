@@ -9,7 +9,6 @@ import pandas as pd
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QComboBox, QLabel, QSlider, QVBoxLayout, QWidget
 
-from napari_apollo.predict.colours import stain_colours
 from napari_apollo.progress import silent
 from napari_apollo.viewer.background import Background
 from napari_apollo.viewer.child import ChildProcess
@@ -18,6 +17,7 @@ from napari_apollo.viewer.decoding import images_of, model_of, request_for
 from napari_apollo.viewer.exploring import Explorer
 from napari_apollo.viewer.parts import heading, note, row, say, small_button
 from napari_apollo.viewer.picturegrid import PictureGrid, tinted
+from napari_apollo.viewer.preferences import stain_colours
 from napari_apollo.viewer.tables_shown import fill_table, plain_table
 
 _STEPS = 20  # of the slider for one standard deviation

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import chain, count
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -170,7 +171,10 @@ class StudyTool(Tool):
 
     def _default_path(self) -> Path:
         inside = "study.csv" if self.session.place is not None else "apollo/study.csv"
-        return place_for(self.session, inside)
+        path = place_for(self.session, inside)
+        # Another study that lies there was perhaps put together by hand, and is not offered for replacement.
+        numbered = (path.with_stem(f"{path.stem}_{number}") for number in count(2))
+        return next(free for free in chain([path], numbered) if not free.exists())
 
     def _open(self, chosen: DraftRow) -> None:
         open_study(self.viewer, Study([chosen.field()]))
