@@ -114,6 +114,19 @@ def test_study_marks_what_is_missing_where_it_is_missing(viewer: Any, tmp_path: 
     assert tool.save.isEnabled()
 
 
+def test_a_study_of_another_is_not_offered_for_replacement(
+    viewer: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "apollo").mkdir()
+    (tmp_path / "apollo" / "study.csv").write_text("by hand")
+    tifffile.imwrite(tmp_path / "a.tif", np.ones((2, 40, 40), np.uint16), photometric="minisblack")
+    tool = dock(viewer, "Study")["Study"]
+    tool.add_paths([tmp_path / "a.tif"])
+    assert tool.session.jobs.wait(20)
+    assert tool.path.path.name == "study_2.csv"
+
+
 def test_study_takes_what_is_dropped(viewer: Any, small: SimpleNamespace) -> None:
     from qtpy.QtCore import QMimeData, QPointF, Qt, QUrl
     from qtpy.QtGui import QDropEvent
