@@ -95,6 +95,14 @@ def test_a_donor_in_two_conditions(row) -> None:
     assert len(found.splitlines()) == 1
 
 
+def test_names_that_differ_in_case_alone(row) -> None:
+    found = problems_of(row("a", donor="P1"), row("b", donor="p1"), row("c", donor="P 1"))
+    assert "the donors 'P1' (a) and 'p1' (b) differ in case or blanks alone" in found
+    assert "P 1" not in found
+    found = problems_of(row("a", condition="Control"), row("b", condition="control"))
+    assert "the conditions 'Control' (a) and 'control' (b)" in found
+
+
 def test_a_donor_on_both_sides_of_a_split(row) -> None:
     found = problems_of(
         row("a", donor="P1", split="train"), row("b", donor="P1", split="test"), row("c", donor="P1")

@@ -67,6 +67,13 @@ def test_spreadsheets_write_it_in_their_ways(write, separator: str, encoding: st
     assert (field.donor, field.condition, field.panel.stains) == ("Müller", "gesund", ("DAPI", "CD4"))
 
 
+@pytest.mark.parametrize("first", ["sep=;", '"sep=;"', "SEP=;"])
+def test_a_line_for_excel_is_no_header(write, first: str) -> None:
+    rows = "image;panel;donor;condition\r\na.tif;DAPI/CD4;P1;control, early\r\n"
+    (field,) = Study.from_csv(write(f"{first}\r\n{rows}"))
+    assert field.condition == "control, early"
+
+
 def test_channels_may_be_separated_by_commas_in_quotes(write) -> None:
     rows = 'a.tif,dapi_cd4,P1,c,"dapi,-,CD4"\nb.tif,dapi_cd4,P1,c,dapi|cd4\n'
     text = "image,panel,donor,condition,channels\n" + rows

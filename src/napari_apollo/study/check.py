@@ -65,6 +65,8 @@ def examine(
     fields = study.fields
     problems = [
         *study.unknown_columns,
+        *_nearly_alike(fields, "donor"),
+        *_nearly_alike(fields, "condition"),
         *_donors_in_two(fields, "condition"),
         *_donors_in_two(fields, "split"),
         *_same_cells_twice(fields),
@@ -97,6 +99,19 @@ def _contents(image: FieldImage, labels: LabelImage | None, should_stop: ShouldS
     yield from channel_problems(image, should_stop=should_stop)
     if labels is not None:
         yield from label_problems(labels, should_stop=should_stop)
+
+
+def _nearly_alike(fields: Sequence[StudyField], what: str) -> Iterator[str]:
+    """Names that differ in nothing but case and blanks: one donor would be trained and tested on."""
+    spellings = _grouped(fields, lambda field: " ".join(getattr(field, what).casefold().split()))
+    for own in spellings.values():
+        groups = _grouped(own, lambda field: getattr(field, what))
+        if len(groups) > 1:
+            told = " and ".join(f"{name!r} ({_names(members)})" for name, members in groups.items())
+            yield (
+                f"the {what}s {told} differ in case or blanks alone and would count as {len(groups)}; "
+                "write them alike"
+            )
 
 
 def _donors_in_two(fields: Sequence[StudyField], what: str) -> Iterator[str]:

@@ -6,6 +6,7 @@ import csv
 import difflib
 import io
 import os
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -180,12 +181,15 @@ def resolve(text: str, folder: Path) -> Path:
 def _rows(path: Path) -> Iterator[tuple[int, list[str]]]:
     text = _text(path)
     first = next((line for line in text.splitlines() if line.strip()), "")
-    delimiter = max(_DELIMITERS, key=first.count)
+    said = re.fullmatch(r'"?sep=(.)"?', first.strip(), re.IGNORECASE)  # a line for Excel
+    delimiter = said.group(1) if said else max(_DELIMITERS, key=first.count)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
     before = 0
     try:
         for cells in reader:
             line, before = before + 1, reader.line_num
+            if said and "".join(cells).casefold().startswith("sep="):
+                continue
             if any(cell.strip() for cell in cells):
                 yield line, cells
     except csv.Error as error:
