@@ -50,6 +50,6 @@ def stain_colours(stains: Sequence[str]) -> dict[str, str]:
     return colours
 
 
-def stain_colormap(colour: str) -> dict[str, object]:
-    """Colormap from black to a colour, in the form that napari's layers take."""
-    return {"colors": ["#000000", colour], "name": f"apollo {colour}", "interpolation": "linear"}
+def stain_colormap(*colours: str) -> dict[str, object]:
+    """Colormap from black to a colour, or on to others, in the form that napari's layers take."""
+    return {"colors": ["#000000", *colours], "name": f"apollo {colours[0]}", "interpolation": "linear"}

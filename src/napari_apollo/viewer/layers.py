@@ -174,7 +174,7 @@ def image_layer(
     frame: Frame,
     *,
     contrast_limits: tuple[float, float] | None = None,
-    colour: str | None = None,
+    colour: str | tuple[str, ...] | None = None,
     visible: bool = True,
     name: str | None = None,
 ) -> LayerSpec:
@@ -191,7 +191,7 @@ def image_layer(
     contrast_limits
         Intensities shown black and in full colour.
     colour
-        ``#rrggbb``; that of the stain where not given.
+        ``#rrggbb``, or several that the map passes; that of the stain where not given.
     """
     if colour is None and about.stain:
         colour = stain_colours([about.stain])[about.stain]
@@ -203,7 +203,7 @@ def image_layer(
         **frame.values,
     }
     if colour:
-        kwargs["colormap"] = stain_colormap(colour)
+        kwargs["colormap"] = stain_colormap(*((colour,) if isinstance(colour, str) else colour))
     if contrast_limits is not None:
         kwargs["contrast_limits"] = contrast_limits
     return _spec("image", data, kwargs)

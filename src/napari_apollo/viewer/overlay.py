@@ -42,7 +42,8 @@ BEYOND = "beyond support"
 
 _SHOWN_AT_FIRST = (ChannelRole.MEASURED, ChannelRole.PREDICTED)
 _GREY = "#9a9a9a"
-_CRIMSON = "#d01030"  # of what is unsure: far from the colour of every stain, for colour-blind people as well
+_UNSURE = ("#d01030", "#ffc8b8")
+"""From crimson to nearly white: far from the colour of every stain, for colour-blind people as well."""
 
 
 def add_predictions(
@@ -155,9 +156,10 @@ def prediction_layers(
                 source=_id(source if from_anchor else measured.get(stain, source)),
                 opened=str(predictions.path),
             )
-            limits, colour = _limits(measured.get(stain), predictions, stain), colours.get(stain, "")
+            limits = _limits(measured.get(stain), predictions, stain)
+            colour: str | tuple[str, ...] = colours.get(stain, "")
             if role is ChannelRole.UNCERTAINTY:
-                limits, colour = _spread_limits(predictions, stain), _CRIMSON
+                limits, colour = _spread_limits(predictions, stain), _UNSURE
             beyond = beyond_support(store, stain) if BEYOND in roles and role == "predicted" else None
             parts = _apart(shown, colour, None if beyond is None else beyond[canvas.placement.positions])
             layers += [
@@ -179,8 +181,8 @@ def prediction_layers(
 
 
 def _apart(
-    shown: About, colour: str, beyond: np.ndarray | None
-) -> list[tuple[About, str, str, np.ndarray | None]]:
+    shown: About, colour: str | tuple[str, ...], beyond: np.ndarray | None
+) -> list[tuple[About, str | tuple[str, ...], str, np.ndarray | None]]:
     """A channel in one layer, or in two where some of its cells are beyond support.
 
     Each with its colour, its name, and which cells of the canvas it has.
