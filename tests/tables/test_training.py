@@ -365,3 +365,13 @@ def test_a_step_without_encoders_has_no_previews(make_tables: Make, quick: Quick
     run = train(make_tables(n=100), quick(objective="two-step", previews_every=1, latent_epochs=2))
     drawn = {path.name.split("_")[0] for path in (run.folder / "previews").glob("*.png")}
     assert drawn == {"encoders"}
+
+
+def test_several_processes_are_refused(
+    make_tables: Make, quick: Quick, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("RANK", "0")
+    with pytest.raises(ConfigError, match="one alone trains on tables"):
+        train(make_tables(), quick())
+    assert not quick().output.exists()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from napari_apollo.cells import CellStore
-from napari_apollo.errors import Cancelled
+from napari_apollo.errors import Cancelled, ConfigError
 from napari_apollo.model.apollo import Apollo
 from napari_apollo.model.device import describe_device, pick_device
 from napari_apollo.model.precision import set_precision
@@ -27,7 +27,7 @@ from napari_apollo.train.objectives import get_objective, one_protein
 from napari_apollo.train.sampling import step_seed
 from napari_apollo.train.scores import score_model
 from napari_apollo.train.tableconfig import TableTrainConfig
-from napari_apollo.train.team import Team, joined, own_device
+from napari_apollo.train.team import Team, joined, launched_together, own_device
 from napari_apollo.train.verdict import judge
 
 if TYPE_CHECKING:
@@ -89,6 +89,11 @@ def _train_tables(source: Any, config: TableTrainConfig, progress: Progress, sho
     from napari_apollo.train.tablesources import assign_latents, prepare_table_folder, table_sources
     from napari_apollo.train.worker import execute
 
+    if launched_together():
+        raise ConfigError(
+            "torchrun started several processes, but one alone trains on tables. Start it without torchrun; "
+            "--threads says how many threads it takes."
+        )
     folder = prepare_table_folder(source, config)
     files, _ = folder.read_config()
     latents = execute(folder, files, config, progress, should_stop)
