@@ -46,5 +46,6 @@ def describe_device(device: torch.device) -> str:
     if device.type == "cuda":
         return f"{_WORDS['cuda']} {torch.cuda.get_device_name(device)}"
     if device.type == "cpu":
-        return f"{_WORDS['cpu']}, {torch.get_num_threads()} threads"
+        threads = torch.get_num_threads()
+        return f"{_WORDS['cpu']}, {threads} thread{'' if threads == 1 else 's'}"
     return _WORDS[device.type]
