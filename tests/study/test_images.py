@@ -180,6 +180,20 @@ def test_names_that_only_count_are_no_names(
     np.testing.assert_array_equal(open_field(make_field(path)).read(), pixels)
 
 
+def test_a_file_that_names_some_channels_is_not_read_by_position(
+    tmp_path: Path, pixels: np.ndarray, make_field
+) -> None:
+    """Its second channel has no name, and its third is CD8, which the panel has second."""
+    path = tmp_path / "a.ome.tif"
+    tifffile.imwrite(path, pixels, metadata={"axes": "CYX", "Channel": {"Name": ["DAPI", "", "CD8"]}})
+    with pytest.raises(PanelMismatch, match="missing: CD4; not asked for: channel 2"):
+        open_field(make_field(path, panel="DAPI/CD8/CD4"))
+    told = open_field(make_field(path, panel="DAPI/CD8/CD4", channels="DAPI;CD4;CD8"))
+    np.testing.assert_array_equal(told.read(), pixels[[0, 2, 1]])
+    with pytest.raises(PanelMismatch, match="contradicts"):
+        open_field(make_field(path, panel="DAPI/CD8/CD4", channels="DAPI;CD8;CD4"))
+
+
 def test_a_wrong_number_of_channels(tmp_path: Path, pixels: np.ndarray, make_field) -> None:
     path = write(tmp_path / "a.tif", pixels, "pages")
     with pytest.raises(ImageError, match=r"has 3 channels.*has 4 stains.*column 'channels'"):

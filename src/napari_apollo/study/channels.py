@@ -81,6 +81,16 @@ def are_generic(names: Sequence[str]) -> bool:
     )
 
 
+def numbered(names: Sequence[str]) -> tuple[str, ...] | None:
+    """Names of channels, those without one by their number; None where no channel has a name.
+
+    A file that names some of its channels is never read by position alone.
+    """
+    if not any(name.strip() for name in names):
+        return None
+    return tuple(name if name.strip() else f"channel {number}" for number, name in enumerate(names, 1))
+
+
 def _channel_axis(field: StudyField, layout: Layout) -> str:
     path = field.image
     if layout.length("T") > 1:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from napari_apollo.errors import ImageError
-from napari_apollo.study.channels import are_generic
+from napari_apollo.study.channels import are_generic, numbered
 from napari_apollo.study.source import Layout, Region, check_layout, damage_named
 from napari_apollo.study.units import in_micrometres, pixel_size
 
@@ -176,8 +176,7 @@ def _letters(path: Path, names: Sequence[str]) -> str:
 
 def _channel_names(metadata: Mapping[str, Any]) -> tuple[str, ...] | None:
     channels = (metadata.get("omero") or {}).get("channels") or []
-    names = tuple(str(channel.get("label") or "") for channel in channels)
-    return names if names and all(names) else None
+    return numbered([str(channel.get("label") or "") for channel in channels])
 
 
 def _pixel_size(scale: Mapping[str, Any], level: Mapping[str, Any]) -> tuple[float, float] | None:

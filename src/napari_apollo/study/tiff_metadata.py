@@ -18,7 +18,7 @@ import tifffile
 
 from napari_apollo.errors import ImageError
 from napari_apollo.panels import is_listed
-from napari_apollo.study.channels import are_generic
+from napari_apollo.study.channels import are_generic, numbered
 from napari_apollo.study.units import in_micrometres, pixel_size
 
 _MOST_PAGES = 512
@@ -101,7 +101,7 @@ def _pixels(file: tifffile.TiffFile, series: Any) -> ElementTree.Element:
 def _ome_names(pixels: ElementTree.Element) -> tuple[str, ...] | None:
     channels = [element for element in pixels if element.tag.endswith("Channel")]
     names = [channel.get("Name") or channel.get("Fluor") or "" for channel in channels]
-    return tuple(names) if all(names) else None
+    return numbered(names)
 
 
 def _imagej_names(file: tifffile.TiffFile, sizes: Mapping[str, int]) -> tuple[str, ...] | None:
