@@ -12,11 +12,11 @@ import pytest
 import torch
 
 from napari_apollo.cells import CellStore
-from napari_apollo.errors import Cancelled, DataError, RunError, TrainingFailed
+from napari_apollo.errors import Cancelled, ConfigError, DataError, RunError, TrainingFailed
 from napari_apollo.model import Apollo
 from napari_apollo.probes.gains import verdict_of_scores
 from napari_apollo.progress import Step
-from napari_apollo.train import TrainConfig, train
+from napari_apollo.train import Run, TrainConfig, train
 
 QUICK = {
     "shared": 8,
@@ -191,7 +191,12 @@ def test_an_existing_run_is_kept_unless_asked(make_store: Make, tmp_path: Path) 
     with pytest.raises(RunError, match="holds a run already"):
         train(store, quick(tmp_path))
     assert isinstance(run.model(), Apollo)
+    for name in ("nobody", "somebody"):  # what cannot be trained costs nobody a model
+        with pytest.raises(ConfigError, match="held_out"):
+            train(store, quick(tmp_path, overwrite=True, held_out=(name,)))
+        assert isinstance(Run(tmp_path / "run.before").model(), Apollo)
     train(store, quick(tmp_path, overwrite=True, seed=5))
+    assert not (tmp_path / "run.before").exists()
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "precious.txt").write_text("mine")
     with pytest.raises(RunError, match="no run folder"):
@@ -208,7 +213,6 @@ def test_stopping_leaves_no_model_and_says_so(make_store: Make, tmp_path: Path) 
             progress=steps.append,
             should_stop=lambda: sum(step.stage.startswith("Step 1") for step in steps) >= 2,
         )
-    from napari_apollo.train import Run
 
     run = Run(tmp_path / "run")
     assert run.status().state == "stopped"

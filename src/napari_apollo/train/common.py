@@ -23,7 +23,7 @@ class CommonTrainConfig(OperationConfig):
     """Run folder to write: settings, progress, previews, checkpoints and the model."""
 
     overwrite: bool = False
-    """Replace a run folder that exists."""
+    """Replace a run folder that exists; its model is kept in NAME.before until the new run has one."""
 
     objective: Literal["two-step", "agreement", "one-step"] = small("objective")
     """What is made smaller: 'two-step', the paper's, optimises latents and decoders, then trains

@@ -93,6 +93,34 @@ class RunFolder:
         self.checkpoints = self.path / "checkpoints"
         self.model = self.path / "model"
 
+    @property
+    def before(self) -> Path:
+        """Where the finished run is kept that this one is to replace."""
+        return self.path.with_name(f"{self.path.name}.before")
+
+    def put_aside(self) -> None:
+        """Make room for another run; a model, which may have taken days, stays until that run has one.
+
+        Raises
+        ------
+        RunError
+            When something else bears the name that it would be kept under.
+        """
+        if self.path.is_symlink():
+            self.path.unlink()  # what it leads to stays
+        elif self.model.is_dir():
+            self.forget_before()
+            if self.before.exists():
+                raise RunError(self.before, "is no run, and in the way of the one to be kept.", "Move it.")
+            self.path.rename(self.before)
+        else:
+            shutil.rmtree(self.path)
+
+    def forget_before(self) -> None:
+        """Remove the run that was replaced."""
+        if RunFolder(self.before).config_file.exists():
+            shutil.rmtree(self.before)
+
     def write_config(self, source: Source, config: AnyConfig) -> None:
         """Write what is trained, and how."""
         named: dict[str, Any]
@@ -202,7 +230,7 @@ def prepare_folder(source: Source, config: AnyConfig) -> RunFolder:
             raise RunError(
                 folder.path, "holds a run already.", "Name another place, or allow to overwrite it."
             )
-        shutil.rmtree(folder.path)
+        folder.put_aside()
     folder.path.mkdir(parents=True)
     folder.write_config(source, config)
     return folder

@@ -183,6 +183,7 @@ def train_into(
         }
     )
     model.save(folder.model, overwrite=True)
+    folder.forget_before()
     return model
 
 

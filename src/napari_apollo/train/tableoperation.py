@@ -117,6 +117,7 @@ def train_tables_into(
         }
     )
     model.save(folder.model, overwrite=True)
+    folder.forget_before()
     progress(Step("Placing all cells"))
     everything = dataset.cells(np.arange(len(dataset.matched.cells)), device)
     latents = obsm_of(dataset, encode_cells(network, everything, should_stop), source)
@@ -145,12 +146,25 @@ def table_architecture(dataset: TableDataset, config: TableTrainConfig) -> Archi
 def in_nats(config: TableTrainConfig, dataset: TableDataset, gain: float) -> TableTrainConfig:
     """Prices as the loop takes them: losses are means over features, of which a table has this many.
 
-    Independence is not to cost more than the ``gain`` in nats a cell, all that latents can bring: where data
-    are weak, it would keep them from holding anything.
+    Where latents can bring but a part of ``eta``, so much is asked of ``eta``, and of ``gamma`` and
+    ``opening``, which are factors, that power: where there is nothing to gain, the fair price of a nat is
+    left. Encoders of weak tables differ by their noise; at several times the fair price what they share
+    would never pay.
+
+    Parameters
+    ----------
+    gain
+        Nats a cell that latents can bring.
     """
-    features = dataset.mean_features()
-    prices = {"beta": config.beta, "eta": min(config.eta, gain), "nuisance_weight": config.nuisance_weight}
-    return config.model_copy(update={name: price / features for name, price in prices.items()})
+    features, part = dataset.mean_features(), min(1.0, gain / config.eta) if config.eta else 1.0
+    prices = {
+        "beta": config.beta / features,
+        "eta": config.eta * part / features,
+        "gamma": config.gamma if config.gamma < 1 else config.gamma**part,
+        "opening": config.opening**part,
+        "nuisance_weight": config.nuisance_weight / features,
+    }
+    return config.model_copy(update=prices)
 
 
 def obsm_of(
