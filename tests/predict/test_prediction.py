@@ -287,6 +287,11 @@ def test_bad_requests(made: SimpleNamespace, tmp_path: Path) -> None:
         predict(made.store, made.model, PredictConfig(device="cpu", panels=("x",)))
     with pytest.raises(FileError, match="exists already"):
         predict(made.store, made.model, CPU)
+    (tmp_path / "failed.run").mkdir()
+    (tmp_path / "failed.run" / "status.json").write_text('{"state": "failed"}')
+    (tmp_path / "failed.run" / "config.json").write_text('{"store": "a.cells.zarr", "config": {}}')
+    with pytest.raises(ModelError, match=r"is a run that has no model \(it is failed\)"):
+        predict(made.store, tmp_path / "failed.run", CPU)
     with pytest.raises(ModelError, match="no such folder"):
         predict(made.store, tmp_path / "none", CPU)
     with pytest.raises(StoreError):

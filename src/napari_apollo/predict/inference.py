@@ -174,6 +174,11 @@ def load_model(source: Apollo | Run | Path | str, device: str = "auto") -> tuple
     place = folder / "model" if (folder / "model").is_dir() else folder
     if not place.is_dir():
         raise ModelError(folder, "no such folder.", "Name a run folder or a model folder.")
+    if place == folder and (folder / "status.json").is_file():
+        from napari_apollo.train import Run
+
+        state = Run(folder).status().state
+        raise ModelError(folder, f"is a run that has no model (it is {state}).", "Name one that is done.")
     return Apollo.load(place, device=device), str(place)
 
 
