@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import pytest
 from scipy import sparse
 
 from napari_apollo.simulate.counts import simulate_counts
 from napari_apollo.tables.gain import likelihood_gain
+from napari_apollo.train import TableTrainConfig
+from napari_apollo.train.tabledataset import open_table_dataset
+from napari_apollo.train.tableoperation import in_nats
 
 
 def factors(told: float, features: int = 120, cells: int = 600, seed: int = 0) -> np.ndarray:
@@ -39,3 +45,21 @@ def test_weak_counts_gain_less_and_depth_alone_gains_nothing() -> None:
     library = np.random.default_rng(3).lognormal(0, 0.8, (400, 1))
     deep = np.random.default_rng(4).poisson(library * np.linspace(0.5, 4, 60))
     assert likelihood_gain(deep + np.eye(400, 60, dtype=int), counts=True) < 0.5
+
+
+def test_premiums_fall_with_what_there_is_to_gain(
+    make_tables: Callable[..., Any], quick: Callable[..., TableTrainConfig]
+) -> None:
+    config = quick(eta=50, gamma=5, opening=10)
+    dataset = open_table_dataset(make_tables(features=24), config)
+    prices = {gain: in_nats(config, dataset, gain) for gain in (0, 5, 50, 500)}
+    for gain, part in ((0, 0), (5, 0.1), (50, 1), (500, 1)):
+        found = prices[gain]
+        assert found.beta * 24 == pytest.approx(1)
+        assert found.eta * 24 == pytest.approx(50 * part)
+        assert found.gamma == pytest.approx(5**part)
+        assert found.opening == pytest.approx(10**part)
+        assert found.nuisance_weight * 24 == pytest.approx(100)
+    assert 0 < dataset.gain() < 24
+    paper = config.model_copy(update={"eta": 0.0, "gamma": 1.0, "opening": 1.0})
+    assert in_nats(paper, dataset, 5).opening == 1

@@ -16,8 +16,11 @@ from scipy import sparse
 
 from napari_apollo.tables.reading import Values
 
-_CELLS, _LEAST, _VALUES = 1000, 200, 20_000_000
-"""Cells that are looked at: fewer of wide tables, so that their values stay below the last number."""
+CELLS = 1000
+"""Cells that are looked at, at most."""
+
+_LEAST, _VALUES = 200, 20_000_000
+"""Fewer are looked at of wide tables, so that their values stay below the second number."""
 
 _TOLD = 0.99  # most of a feature's variance that factors are taken to tell
 
@@ -36,7 +39,7 @@ def likelihood_gain(values: Values, *, counts: bool, seed: int = 0) -> float:
     """
     n, features = values.shape
     rng = np.random.default_rng(seed)
-    rows = np.sort(rng.permutation(n)[: min(_CELLS, max(_LEAST, _VALUES // max(1, features)))])
+    rows = np.sort(rng.permutation(n)[: min(CELLS, max(_LEAST, _VALUES // max(1, features)))])
     drawn = values[rows]
     dense = np.asarray(drawn.toarray() if sparse.issparse(drawn) else drawn, np.float32)
     residual = _standard(dense, counts=counts)

@@ -17,6 +17,7 @@ from napari_apollo.model.card import TableCard
 from napari_apollo.model.modality import COUNTED, LIKELIHOODS, Activation, Modality
 from napari_apollo.progress import ShouldStop, never
 from napari_apollo.tables.checking import check_values, guess_loss
+from napari_apollo.tables.gain import CELLS as GAIN_CELLS
 from napari_apollo.tables.gain import likelihood_gain
 from napari_apollo.tables.matching import Matched, match_cells
 from napari_apollo.tables.preparing import Prepared, filter_tables, prepare
@@ -133,10 +134,12 @@ class TableDataset:
         """Nats a cell that latents can bring to a table, on average over tables; no bound beside images."""
         if self.images:
             return math.inf
-        learnt = self.learnt_values()
-        gains = [
-            likelihood_gain(learnt[name].values, counts=loss in COUNTED) for name, loss in self.losses.items()
-        ]
+        gains, chosen = [], self.split.cells(TRAIN)
+        for name, prepared in self.prepared.items():
+            rows = self.matched.rows[name][chosen]
+            rows = rows[rows >= 0]
+            seen = prepared.values[rows[:: -(-len(rows) // GAIN_CELLS)]]  # a copy of all would take memory
+            gains.append(likelihood_gain(seen, counts=self.losses[name] in COUNTED))
         return float(np.mean(gains))
 
     def mean_features(self) -> float:
