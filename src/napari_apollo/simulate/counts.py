@@ -154,8 +154,8 @@ def _table(
             continue
         if name in ("type", "batch"):
             kinds, codes = np.unique(factors[name].to_numpy(str), return_inverse=True)
-            effect = strength * (_TYPE_EFFECT if name == "type" else _EFFECT)
-            effect = effect * _sparse_normal(features, len(kinds), rng)
+            scale = strength * (_TYPE_EFFECT if name == "type" else _EFFECT)
+            effect = scale * _sparse_normal(features, len(kinds), rng)
             logits += effect[:, codes].T
             loadings[name] = effect
         else:

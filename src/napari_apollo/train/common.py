@@ -108,7 +108,8 @@ class CommonTrainConfig(OperationConfig):
 
     eta: float = small("eta", ge=0)
     """Agreement: weight of the dependence between shared and specific latents (HSIC, from 0 to 1);
-    it comes in between 35 % and 65 % of the first step."""
+    it comes in between 35 % and 65 % of the first step. Of tables in nats a cell; where factors can bring but
+    a part of that, so much of it is asked, and 'gamma' and 'opening' to the power of that part."""
 
     opening: float = small("opening", ge=1, le=1e4)
     """Agreement: how many times dearer it is at first to store what is specific, or what a modality does
