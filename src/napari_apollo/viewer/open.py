@@ -58,8 +58,8 @@ def open_study(
     Returns
     -------
     list of napari.layers.Layer
-        The layers added, bottom first. Images of known pixel size are in micrometres. Where there is a window,
-        coarse levels of large images are filled by a job of the viewer's session.
+        The layers added, bottom first. Images of known pixel size are in micrometres. Where there is a
+        window, coarse levels of large images are filled by a job of the viewer's session.
 
     Raises
     ------
