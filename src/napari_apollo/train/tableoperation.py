@@ -82,7 +82,8 @@ def train_tables_into(
     validation = dataset.cells(dataset.split.cells(VALIDATION), device)
     place_cells(training, validation, network, config.memory_gb, progress)
     gain = dataset.gain()
-    progress(Step("Prices", detail=f"factors can gain {gain:.3g} nats a cell over the mean of the tables"))
+    if np.isfinite(gain):
+        progress(Step("Prices", detail=f"factors can gain {gain:.3g} nats a cell over the mean cell"))
     settings = in_nats(config, dataset, gain)
     with own_random_numbers(device):
         torch.manual_seed(step_seed(config.seed, _LATENTS, 0))
