@@ -93,9 +93,8 @@ def _keep_manifest(study: Study, manifest: Path, config: SegmentConfig) -> None:
         raise FileError(manifest, "exists already.", "Name another folder, or allow to overwrite it.")
     own = study.path is not None and study.path.exists() and study.path.samefile(manifest)
     labels = (Path(config.output) / "labels").absolute()
-    if own and not all(
-        field.labels is not None and field.labels.absolute().parent == labels for field in study
-    ):
+    # That of an earlier segmentation, of some fields perhaps, may be made anew.
+    if own and not any(field.labels and field.labels.absolute().parent == labels for field in study):
         raise FileError(
             manifest, "is the study itself, and would be written over.", "Write the labels to another folder."
         )
