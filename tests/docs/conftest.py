@@ -96,7 +96,8 @@ def _quick() -> Iterator[None]:
         patch.setenv("OMP_NUM_THREADS", "1")
         for name in ("latent_epochs", "encoder_epochs"):
             patch.setitem(PRESETS["small"], name, 1)
-            patch.setitem(TABLE_PRESETS["agreement"], name, 3)
+        small = {"latent_epochs": 2, "encoder_epochs": 1, "shared": 3, "specific": 2}
+        patch.setitem(TABLE_PRESETS, "agreement", {**TABLE_PRESETS["agreement"], **small})
         yield
     torch.set_num_threads(threads)
 

@@ -16,7 +16,21 @@ from napari_apollo.cli.app import app
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "tables.md"
 QUICK = {
-    "train": ["--latent-epochs", "3", "--encoder-epochs", "1", "--hidden", "16", "--device", "cpu", "--json"],
+    "train": [
+        "--latent-epochs",
+        "3",
+        "--encoder-epochs",
+        "1",
+        "--hidden",
+        "16",
+        "--shared",
+        "3",
+        "--specific",
+        "2",
+        "--device",
+        "cpu",
+        "--json",
+    ],
     "evaluate": ["--folds", "2", "--device", "cpu", "--json"],
 }
 
