@@ -97,8 +97,13 @@ def test_an_existing_folder_is_kept_unless_asked(tmp_path: Path) -> None:
     with pytest.raises(FileError, match="exists already"):
         simulate(config)
     assert (tmp_path / "study" / "notes.txt").read_text() == "mine"
-    simulate(config.model_copy(update={"overwrite": True}))
-    assert (tmp_path / "study" / "study.csv").exists()
+    again = config.model_copy(update={"overwrite": True})
+    with pytest.raises(FileError, match="holds other files"):  # nobody's notes are replaced, asked or not
+        simulate(again)
+    (tmp_path / "study" / "notes.txt").unlink()
+    for _ in range(2):
+        simulate(again)
+        assert (tmp_path / "study" / "study.csv").exists()
 
 
 def test_a_stop_leaves_nothing_behind(tmp_path: Path) -> None:
