@@ -137,7 +137,7 @@ def test_umap_as_it_is_asked_for(store: CellStore, monkeypatch: pytest.MonkeyPat
 
     module = ModuleType("umap")
     module.UMAP = Flat  # type: ignore[attr-defined]
-    module.__spec__ = SimpleNamespace(name="umap")  # type: ignore[assignment]
+    module.__spec__ = SimpleNamespace(name="umap", origin="umap.py")  # type: ignore[assignment]
     monkeypatch.setitem(sys.modules, "umap", module)
     explorer = Explorer(columns)
     title = "UMAP of CD4 specific"

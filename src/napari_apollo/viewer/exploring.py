@@ -175,7 +175,10 @@ class Explorer:
 
 def has_umap() -> bool:
     """Whether umap-learn is installed."""
-    return importlib.util.find_spec("umap") is not None
+    found = importlib.util.find_spec("umap")
+    return (
+        found is not None and found.origin is not None
+    )  # not a folder with compiled code that was left behind
 
 
 def umap_of(latents: Any, *, seed: int = 0) -> NDArray[np.float64]:
