@@ -128,3 +128,55 @@ def test_a_panel_that_would_not_be_learnt_is_refused() -> None:
     with pytest.raises(DataError, match="panel two"):
         split_cells(obs, held_out=("d0",))
     assert "d0" not in split_cells(obs).test
+
+
+def one_image(**columns: object) -> pd.DataFrame:
+    """Cells all over one image of 1,000 pixels, of which each of 16 squares is a field and a donor."""
+    rng = np.random.default_rng(1)
+    y, x = rng.uniform(0, 1000, (2, 1600))
+    square = (y // 250).astype(int) * 4 + (x // 250).astype(int)
+    names = [f"square {n}" for n in square]
+    panels = np.where(square % 2 == 0, "one", "two")
+    return pd.DataFrame(
+        {"field": names, "donor": names, "panel": panels, "image": "tissue.tif", "y": y, "x": x, "split": ""}
+    ).assign(**columns)
+
+
+def nearest(obs: pd.DataFrame, split: Split) -> float:
+    """Largest difference in y or x between a test cell and the training cell nearest to it, over all."""
+    places = obs[["y", "x"]].to_numpy()
+    test, train = places[split.cells(TEST)], places[split.cells(TRAIN)]
+    return float(np.abs(test[:, None] - train[None]).max(2).min())
+
+
+@pytest.mark.parametrize("held_out", [(), ("square 5",)])
+def test_donors_of_one_image_keep_a_gap_between_them(held_out: tuple[str, ...]) -> None:
+    obs = one_image()
+    split = split_cells(obs, held_out=held_out, crop_size=64)
+    assert split.by == "donor"
+    assert nearest(obs, split) >= 32
+    apart = split_cells(obs.assign(image=obs["field"]), held_out=held_out, crop_size=64)
+    assert "" not in apart.part
+    assert (split.test, split.validation) == (apart.test, apart.validation)
+    # Nothing but the border is lost.
+    assert split.counts()[TEST] == apart.counts()[TEST]
+    assert split.counts()[TRAIN] > 0.6 * apart.counts()[TRAIN]
+
+
+def test_two_fields_of_one_image_hold_out_the_same_side() -> None:
+    obs = one_image(donor="the only one")
+    for two in range(6):  # names of fields by which each would choose a side of its own
+        of_cell = np.random.default_rng(two).integers(0, 2, len(obs))
+        obs = obs.assign(field=[f"{two}{n}" for n in of_cell], panel=np.array(["one", "two"])[of_cell])
+        split = split_cells(obs, crop_size=64)
+        assert split.by == "region"
+        assert len({name.rpartition(" ")[2] for name in split.test}) == 1
+        assert nearest(obs, split) >= 32
+        assert split.counts()[TRAIN] > 0.5 * len(obs)
+
+
+def test_a_split_that_the_study_states_is_left_as_it_is() -> None:
+    obs = one_image()
+    stated = obs["donor"].map({"square 5": TEST, "square 6": VALIDATION}).fillna(TRAIN)
+    split = split_cells(obs.assign(split=stated), crop_size=64)
+    assert (split.part == stated.to_numpy()).all()

@@ -28,7 +28,7 @@ class Split:
     ----------
     part
         (cell,) of ``train``, ``validation``, ``test``, or ``""`` for cells that belong to none:
-        those of a single field that lie beside a held-out one.
+        those of an image that lie beside a held-out one.
     by
         What was held out as a whole for the test: ``split`` (the study said so), ``donor``,
         ``field`` or ``region``.
@@ -101,7 +101,7 @@ def split_cells(
             obs, part != TEST, validation_fraction, seed, "validation", enough=2
         )
         part[chosen] = VALIDATION
-    if "region" in (by, validation_by):
+    if (by, validation_by) != ("split", "split"):
         _leave_gap(obs, part, crop_size / 2)
     split = Split(part, by, test, validation)
     _check(obs, split)
@@ -173,10 +173,12 @@ def _side(
     """The outermost cells on one side of each field; test and validation take opposite sides."""
     chosen = np.zeros(len(obs), bool)
     names = []
-    fields = obs["field"].astype(str).to_numpy()
+    fields, pictures = obs["field"].astype(str).to_numpy(), _pictures(obs)
     for field in sorted(set(fields[among])):
         own = np.flatnonzero(among & (fields == field))
-        turn = _hash(seed, "side", field)[0] % 4
+        # The same side of all fields of one image, so that none learns from what another keeps.
+        first_of_image = min(fields[pictures == pictures[own[0]]])
+        turn = _hash(seed, "side", first_of_image)[0] % 4
         axis, first = ("y", "x")[turn % 2], (turn < 2) == (purpose == "test")
         place = obs[axis].to_numpy(dtype=float)[own]
         count = max(1, round(fraction * len(own)))
@@ -188,19 +190,30 @@ def _side(
 
 
 def _leave_gap(obs: pd.DataFrame, part: np.ndarray, distance: float) -> None:
-    """Leave out training and validation cells that lie within ``distance`` of cells held out from them."""
+    """Leave out training and validation cells that lie within ``distance`` of cells of the same image which
+    are held out from them: a crop shows what is around its cell. Fields, even donors, may share an image.
+    """
     from scipy.spatial import cKDTree
 
     places = obs[["y", "x"]].to_numpy(dtype=float)
-    fields = obs["field"].astype(str).to_numpy()
-    for field in sorted(set(fields)):
-        own = fields == field
+    pictures = _pictures(obs)
+    for picture in sorted(set(pictures)):
+        own = pictures == picture
         for held, dropped in ((TEST, (TRAIN, VALIDATION)), (VALIDATION, (TRAIN,))):
             near_to = np.flatnonzero(own & (part == held))
             candidates = np.flatnonzero(own & np.isin(part, dropped))
             if len(near_to) and len(candidates):
                 gap, _ = cKDTree(places[near_to]).query(places[candidates], p=np.inf)
                 part[candidates[gap < distance]] = ""
+
+
+def _pictures(obs: pd.DataFrame) -> np.ndarray:
+    """What each cell (cell,) was cut from: the image; the field where that is not known."""
+    field = "field:" + obs["field"].astype(str)
+    if "image" not in obs:
+        return field.to_numpy(object)
+    image = obs["image"].astype(object).fillna("").astype(str)
+    return image.where(image != "", field).to_numpy(object)
 
 
 def _check(obs: pd.DataFrame, split: Split) -> None:
