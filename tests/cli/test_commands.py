@@ -117,10 +117,13 @@ def test_info_says_what_a_path_holds(chain: Path, path: str, kind: str) -> None:
 
 def test_info_of_a_model_tells_the_verdict_and_the_gap(chain: Path) -> None:
     words = call("info", "s.run", cwd=chain).stdout
-    assert "chromatin: encoders miss" in words
     assert re.search(r"CD8: \d+% shared, \d+% specific, \d+% unexplained", words)
     model = result_of("info", "s.run/model", cwd=chain)
     assert set(model["gap"]) == {"chromatin", "protein"}
+    for name, gap in model["gap"].items():
+        said = next(line for line in words.splitlines() if line.strip().startswith(f"{name}: encoders"))
+        assert f"{gap['shared']:.0%} of the optimised shared latents" in said
+        assert ("decode better" in said) == (gap["encoded"] < gap["optimised"])
     assert set(model["verdict"]["parts"]) == {"chromatin", "gammaH2AX", "lamin", "CD3", "CD16", "CD4", "CD8"}
     assert model["sizes"]["shared"] == 64
 

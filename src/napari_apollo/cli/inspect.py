@@ -70,13 +70,22 @@ def _judgement(model: Any) -> list[str]:
     for stain, scores in model["scores"].items():
         if words := verdict_of_scores(scores):
             lines.append(f"{stain} predicted: {words}")
-    lines += [
-        f"{name}: encoders miss {gap['shared']:.0%} of the optimised shared latents"
-        + (f" and {gap['specific']:.0%} of the specific ones" if "specific" in gap else "")
-        + f"; loss {gap['encoded']:.4g} instead of {gap['optimised']:.4g}"
-        for name, gap in model["gap"].items()
-    ]
+    lines += [_gap_in_words(name, gap) for name, gap in model["gap"].items()]
     return [f"  {line}" for line in lines]
+
+
+def _gap_in_words(name: str, gap: dict[str, float]) -> str:
+    """How far encoders are from what was optimised, and whether that costs anything."""
+    blocks = f"{gap['shared']:.0%} of the optimised shared latents"
+    if "specific" in gap:
+        blocks += f" and {gap['specific']:.0%} of the specific ones"
+    losses = f"loss {gap['encoded']:.4g} instead of {gap['optimised']:.4g}"
+    if gap["encoded"] < gap["optimised"]:
+        return (
+            f"{name}: encoders are off by {blocks}, and decode better ({losses}): step 1 was too short "
+            "for its latents to settle, and decoders followed the encoders"
+        )
+    return f"{name}: encoders miss {blocks}; {losses}"
 
 
 def verify_path(path: Path, progress: Progress = silent, should_stop: ShouldStop = never) -> list[str]:
