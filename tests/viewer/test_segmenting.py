@@ -52,7 +52,9 @@ def test_parts_that_are_looked_at_are_as_large_as_a_second_allows() -> None:
 
 def test_fields_that_are_not_asked_for_keep_their_labels(study: Study, tmp_path: Path) -> None:
     before = study["half_CD4"].labels
+    (tmp_path / "out" / "part").mkdir(parents=True)  # somebody's
     result = segment_fields(study, config(tmp_path), ["half_CD8"])
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["labels", "part", "study.csv"]
     assert result["half_CD4"].labels == before
     own = result["half_CD8"].labels
     assert own == tmp_path / "out" / "labels" / "half_CD8.tif"
@@ -79,4 +81,4 @@ def test_what_fails_leaves_all_as_it_was(study: Study, tmp_path: Path) -> None:
     with pytest.raises(DataError):
         segment_fields(broken, config(tmp_path), ["half_CD8"])
     assert (tmp_path / "out" / "labels" / "half_CD8.tif").read_bytes() == kept
-    assert not (tmp_path / "out" / "part").exists()
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["labels", "study.csv"]

@@ -10,7 +10,8 @@ from napari_apollo.cells import SegmentConfig, segment
 from napari_apollo.progress import Progress, ShouldStop, never, silent
 from napari_apollo.study import Study
 
-_PART = "part"
+# Nobody else names a folder so: what people call "part" is theirs.
+_PART = ".segmented-by-napari-apollo"
 
 
 def segment_fields(
