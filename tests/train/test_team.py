@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -23,23 +24,13 @@ from napari_apollo.train import Run, TrainConfig
 from napari_apollo.train.folder import RunFolder
 from napari_apollo.train.worker import execute
 
-QUICK = {
-    "shared": 8,
-    "specific": 4,
-    "embedding": 4,
-    "width": 8,
-    "head": 12,
-    "specific_maps": 4,
-    "batch_size": 32,
-    "latent_epochs": 2,
-    "encoder_epochs": 2,
-    "device": "cpu",
-    "threads": 1,
-    "previews_every": 0,
-    "checkpoint_seconds": 0,
-}
-
 Make = Callable[..., CellStore]
+
+
+@pytest.fixture
+def quick(quick: dict[str, Any]) -> dict[str, Any]:
+    return {**quick, "checkpoint_seconds": 0}
+
 
 # A training of which every process knows the latents that its cells start from, and which is killed in the
 # middle of a step if asked to. Alone it visits the cells in batches such as two processes have together.
@@ -114,13 +105,13 @@ def losses(run: Path) -> pd.DataFrame:
     return metrics[[name for name in kept if not name.endswith("_gap")]]
 
 
-def test_two_processes_do_what_one_does(make_store: Make, tmp_path: Path) -> None:
+def test_two_processes_do_what_one_does(make_store: Make, tmp_path: Path, quick: dict[str, Any]) -> None:
     """Losses agree to 1e-5 of themselves and weights to 1e-4, after 4 epochs of the same global batches.
 
     Noise and turned cells, which every process draws for its own cells, are left out.
     """
     store = make_store()
-    same = {**QUICK, "noise": 0.0, "turn_cells": False}
+    same = {**quick, "noise": 0.0, "turn_cells": False}
     for process in together([training(store, {**same, "output": str(tmp_path / "two")})] * 2):
         assert process.returncode == 0, process.stderr
     alone = [sys.executable, *training(store, {**same, "output": str(tmp_path / "one")})]
@@ -136,13 +127,13 @@ def test_two_processes_do_what_one_does(make_store: Make, tmp_path: Path) -> Non
 
 
 def test_a_process_that_dies_ends_all_and_all_go_on_to_the_same_bytes(
-    make_store: Make, tmp_path: Path
+    make_store: Make, tmp_path: Path, quick: dict[str, Any]
 ) -> None:
     store = make_store()
     whole, broken = tmp_path / "whole", tmp_path / "broken"
-    for process in together([training(store, {**QUICK, "output": str(whole)})] * 2):
+    for process in together([training(store, {**quick, "output": str(whole)})] * 2):
         assert process.returncode == 0, process.stderr
-    settings = {**QUICK, "output": str(broken)}
+    settings = {**quick, "output": str(broken)}
     first, second = together([training(store, settings), training(store, settings, kill=4)])
     assert second.returncode == -signal.SIGKILL
     assert first.returncode not in (0, None)
@@ -156,9 +147,9 @@ def test_a_process_that_dies_ends_all_and_all_go_on_to_the_same_bytes(
     assert Run(broken).status().state == "done"
 
 
-def test_the_command_under_torchrun(make_store: Make, tmp_path: Path) -> None:
+def test_the_command_under_torchrun(make_store: Make, tmp_path: Path, quick: dict[str, Any]) -> None:
     store = make_store()
-    options = [part for name, value in QUICK.items() for part in (f"--{name.replace('_', '-')}", str(value))]
+    options = [part for name, value in quick.items() for part in (f"--{name.replace('_', '-')}", str(value))]
     launched = subprocess.run(
         [
             *(sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"),

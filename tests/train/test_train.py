@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -18,29 +19,22 @@ from napari_apollo.probes.gains import verdict_of_scores
 from napari_apollo.progress import Step
 from napari_apollo.train import Run, TrainConfig, train
 
-QUICK = {
-    "shared": 8,
-    "specific": 4,
-    "embedding": 4,
-    "width": 8,
-    "head": 12,
-    "specific_maps": 4,
-    "batch_size": 32,
-    "latent_epochs": 2,
-    "encoder_epochs": 2,
-    "device": "cpu",
-    "threads": 1,
-    "previews_every": 1,
-}
-
 Make = Callable[..., CellStore]
 
 
-def quick(tmp_path: Path, name: str = "run", **changes: object) -> TrainConfig:
-    return TrainConfig(output=tmp_path / name, **{**QUICK, **changes})
+@pytest.fixture
+def quick(quick: dict[str, Any]) -> Callable[..., TrainConfig]:
+    """Configuration of a quick training in a folder, with changes."""
+
+    def configure(tmp_path: Path, name: str = "run", **changes: object) -> TrainConfig:
+        return TrainConfig(output=tmp_path / name, **{**quick, "previews_every": 1, **changes})
+
+    return configure
 
 
-def test_a_training_leaves_its_folder_and_a_model(make_store: Make, tmp_path: Path) -> None:
+def test_a_training_leaves_its_folder_and_a_model(
+    make_store: Make, tmp_path: Path, quick: Callable[..., TrainConfig]
+) -> None:
     store = make_store()
     steps: list[Step] = []
     run = train(store, quick(tmp_path, licence="CC0-1.0"), progress=steps.append)
@@ -76,7 +70,9 @@ def test_a_training_leaves_its_folder_and_a_model(make_store: Make, tmp_path: Pa
     assert "torch" in card.versions
 
 
-def test_the_same_seed_gives_the_same_bytes(make_store: Make, tmp_path: Path) -> None:
+def test_the_same_seed_gives_the_same_bytes(
+    make_store: Make, tmp_path: Path, quick: Callable[..., TrainConfig]
+) -> None:
     store = make_store()
     torch.manual_seed(99)
     before = torch.random.get_rng_state()
@@ -90,7 +86,9 @@ def test_the_same_seed_gives_the_same_bytes(make_store: Make, tmp_path: Path) ->
     assert (other.folder / "model" / "weights.safetensors").read_bytes() != weights[0]
 
 
-def test_reading_from_the_store_batch_by_batch_gives_the_same_bytes(make_store: Make, tmp_path: Path) -> None:
+def test_reading_from_the_store_batch_by_batch_gives_the_same_bytes(
+    make_store: Make, tmp_path: Path, quick: Callable[..., TrainConfig]
+) -> None:
     store = make_store()
     steps: list[Step] = []
     resident = train(store, quick(tmp_path, "a"))
@@ -100,7 +98,9 @@ def test_reading_from_the_store_batch_by_batch_gives_the_same_bytes(make_store: 
     assert weights[0] == weights[1]
 
 
-def test_planted_structure_is_learnt(make_store: Make, tmp_path: Path) -> None:
+def test_planted_structure_is_learnt(
+    make_store: Make, tmp_path: Path, quick: Callable[..., TrainConfig]
+) -> None:
     """Size of the nucleus says how bright both proteins are: predictions from it beat the mean image."""
     store = make_store(per_field=60)
     config = quick(
@@ -118,7 +118,9 @@ def test_planted_structure_is_learnt(make_store: Make, tmp_path: Path) -> None:
     assert scores["DAPI"]["reconstruction_pearson"] > 0.9
 
 
-def test_early_stopping_ends_a_step_and_the_best_epoch_is_kept(make_store: Make, tmp_path: Path) -> None:
+def test_early_stopping_ends_a_step_and_the_best_epoch_is_kept(
+    make_store: Make, tmp_path: Path, quick: Callable[..., TrainConfig]
+) -> None:
     config = quick(
         tmp_path,
         latent_epochs=50,
@@ -143,7 +145,9 @@ def test_early_stopping_ends_a_step_and_the_best_epoch_is_kept(make_store: Make,
 
 
 @pytest.mark.parametrize("changes", [{"shared_decoders": False}, {"specific": 0, "specific_maps": 0}])
-def test_variants_train_and_predict(make_store: Make, tmp_path: Path, changes: dict) -> None:
+def test_variants_train_and_predict(
+    make_store: Make, tmp_path: Path, changes: dict, quick: Callable[..., TrainConfig]
+) -> None:
     model = train(make_store(), quick(tmp_path, **changes)).model()
     values = np.random.default_rng(0).random((3, 1, 16, 16), dtype=np.float32)
     latents = model.encode(values, "chromatin")
@@ -151,7 +155,9 @@ def test_variants_train_and_predict(make_store: Make, tmp_path: Path, changes: d
     assert model.decode(latents.shared, None, "protein", "CD8").shape == (3, 16, 16)
 
 
-def test_the_reference_procedure_runs(make_store: Make, tmp_path: Path) -> None:
+def test_the_reference_procedure_runs(
+    make_store: Make, tmp_path: Path, quick: Callable[..., TrainConfig]
+) -> None:
     """The paper's settings throughout, but for sizes and lengths that a test has time for."""
     config = quick(tmp_path, preset="paper", fixed_order=True, dense_latents=True, anchor_conditional=True)
     model = train(make_store(), config).model()
@@ -159,7 +165,9 @@ def test_the_reference_procedure_runs(make_store: Make, tmp_path: Path) -> None:
     assert model.card.training["noise"] == 1.0
 
 
-def test_test_cells_change_nothing_but_their_scores(make_store: Make, tmp_path: Path) -> None:
+def test_test_cells_change_nothing_but_their_scores(
+    make_store: Make, tmp_path: Path, quick: Callable[..., TrainConfig]
+) -> None:
     """Whatever the held-out donors look like, the model is the same."""
     held = ("donor2",)
     first = train(make_store("a"), quick(tmp_path, "ra", held_out=held))
@@ -185,7 +193,9 @@ def first_store_normalisation(tmp_path: Path):
 # --- what is refused --------------------------------------------------------------------------
 
 
-def test_an_existing_run_is_kept_unless_asked(make_store: Make, tmp_path: Path) -> None:
+def test_an_existing_run_is_kept_unless_asked(
+    make_store: Make, tmp_path: Path, quick: Callable[..., TrainConfig]
+) -> None:
     store = make_store()
     run = train(store, quick(tmp_path))
     with pytest.raises(RunError, match="holds a run already"):
@@ -204,7 +214,9 @@ def test_an_existing_run_is_kept_unless_asked(make_store: Make, tmp_path: Path) 
     assert (tmp_path / "other" / "precious.txt").read_text() == "mine"
 
 
-def test_stopping_leaves_no_model_and_says_so(make_store: Make, tmp_path: Path) -> None:
+def test_stopping_leaves_no_model_and_says_so(
+    make_store: Make, tmp_path: Path, quick: Callable[..., TrainConfig]
+) -> None:
     steps: list[Step] = []
     with pytest.raises(Cancelled):
         train(
@@ -239,13 +251,15 @@ def _flat_chromatin(images: np.ndarray) -> np.ndarray:
     ],
 )
 def test_cells_that_cannot_be_learnt_from_are_refused(
-    make_store: Make, tmp_path: Path, changes: dict, words: str
+    make_store: Make, tmp_path: Path, changes: dict, words: str, quick: Callable[..., TrainConfig]
 ) -> None:
     with pytest.raises(DataError, match=words):
         train(make_store(**changes), quick(tmp_path))
 
 
-def test_values_that_are_not_finite_are_refused_with_their_cells(make_store: Make, tmp_path: Path) -> None:
+def test_values_that_are_not_finite_are_refused_with_their_cells(
+    make_store: Make, tmp_path: Path, quick: Callable[..., TrainConfig]
+) -> None:
     store = make_store()
     read = store.read_images
 
@@ -260,13 +274,17 @@ def test_values_that_are_not_finite_are_refused_with_their_cells(make_store: Mak
     assert store.obs["cell_id"].iloc[5] in str(error.value)
 
 
-def test_a_loss_that_is_not_finite_stops_with_its_cells(make_store: Make, tmp_path: Path) -> None:
+def test_a_loss_that_is_not_finite_stops_with_its_cells(
+    make_store: Make, tmp_path: Path, quick: Callable[..., TrainConfig]
+) -> None:
     config = quick(tmp_path, loss="mse", decoder_rate=1.0, noise=10, latent_rate=1.0, penalty=1e39)
     with pytest.raises(TrainingFailed, match=r"not finite in step \d+ of epoch") as error:
         train(make_store(), config)
     assert "_d" in str(error.value)
 
 
-def test_crops_of_an_odd_size_are_refused(make_store: Make, tmp_path: Path) -> None:
+def test_crops_of_an_odd_size_are_refused(
+    make_store: Make, tmp_path: Path, quick: Callable[..., TrainConfig]
+) -> None:
     with pytest.raises(Exception, match="crop size 20"):
         train(make_store(size=20), quick(tmp_path))
