@@ -175,8 +175,15 @@ def test_two_fields_of_one_image_hold_out_the_same_side() -> None:
         assert split.counts()[TRAIN] > 0.5 * len(obs)
 
 
-def test_a_split_that_the_study_states_is_left_as_it_is() -> None:
+def test_a_split_that_the_study_states_keeps_the_gap_too() -> None:
     obs = one_image()
     stated = obs["donor"].map({"square 5": TEST, "square 6": VALIDATION}).fillna(TRAIN)
     split = split_cells(obs.assign(split=stated), crop_size=64)
-    assert (split.part == stated.to_numpy()).all()
+    assert split.by == "split"
+    assert (split.part[stated == TEST] == TEST).all()
+    kept = split.part != ""
+    assert (split.part[kept] == stated[kept]).all()
+    assert nearest(obs, split) >= 32
+    assert 0 < split.left_out < 0.3 * len(obs)
+    apart = split_cells(obs.assign(split=stated, image=obs["field"]), crop_size=64)
+    assert (apart.part == stated.to_numpy()).all()

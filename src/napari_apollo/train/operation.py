@@ -194,6 +194,8 @@ def _in_words(dataset: Dataset) -> str:
         f"{counts[TRAIN]} to learn from, {counts[VALIDATION]} to decide when to stop, "
         f"{counts[TEST]} held out for the test (by {dataset.split.by}: {held})"
     )
+    if dataset.split.left_out:
+        words += f"; {dataset.split.left_out} left out, as their crops show what is held out beside them"
     if dataset.split.by == "region":
         words += "; there are too few fields to hold any out whole, so scores say nothing of new ones"
     return words

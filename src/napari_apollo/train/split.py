@@ -49,6 +49,11 @@ class Split:
         """Number of cells of each part."""
         return {part: int((self.part == part).sum()) for part in (TRAIN, VALIDATION, TEST)}
 
+    @property
+    def left_out(self) -> int:
+        """Number of cells that belong to no part."""
+        return int((self.part == "").sum())
+
 
 def split_cells(
     obs: pd.DataFrame,
@@ -87,7 +92,6 @@ def split_cells(
     by = "split"
     test: tuple[str, ...] = ("split",)
     validation: tuple[str, ...] = ("split",)
-    validation_by = "split"
     if held_out:
         by, chosen = _named(obs, held_out)
         part[part == TEST] = TRAIN
@@ -97,12 +101,9 @@ def split_cells(
         by, chosen, test = _choose(obs, np.ones(len(obs), bool), test_fraction, seed, "test", enough=3)
         part[chosen] = TEST
     if not (part == VALIDATION).any():
-        validation_by, chosen, validation = _choose(
-            obs, part != TEST, validation_fraction, seed, "validation", enough=2
-        )
+        _, chosen, validation = _choose(obs, part != TEST, validation_fraction, seed, "validation", enough=2)
         part[chosen] = VALIDATION
-    if (by, validation_by) != ("split", "split"):
-        _leave_gap(obs, part, crop_size / 2)
+    _leave_gap(obs, part, crop_size / 2)
     split = Split(part, by, test, validation)
     _check(obs, split)
     return split

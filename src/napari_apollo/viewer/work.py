@@ -221,7 +221,8 @@ def estimate_training(
     names = f"{len(held)} {dataset.split.by}s" if len(held) > 3 else ", ".join(held)
     if dataset.split.by == "split":
         names = "as the study says"
+    beside = f", {dataset.split.left_out} beside these left out" if dataset.split.left_out else ""
     return (
         f"{counts[TRAIN]} cells to learn from, {counts[VALIDATION]} to decide when to stop, {counts[TEST]} "
-        f"held out for the test ({names}). On the {describe_device(device)}: {plan.in_words()}."
+        f"held out for the test ({names}){beside}. On the {describe_device(device)}: {plan.in_words()}."
     )
