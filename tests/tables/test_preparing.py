@@ -55,6 +55,14 @@ def test_preparations_are_their_formulas_sparse_or_not(name: str, values: np.nda
         assert np.allclose(prepared.dense(np.arange(len(values))), wanted, atol=2e-4)
 
 
+@pytest.mark.parametrize("thin", [True, False])
+def test_features_that_are_large_everywhere_are_standardised_exactly(thin: bool) -> None:
+    values = np.array([[9, 10]] + [[10, 10]] * 6)
+    for scale in (1, 100, 3000):
+        made = prepare(table(values * scale, thin=thin), "standardise").dense(np.arange(7))
+        assert np.allclose(made, by_formula(values * scale, "standardise"), atol=1e-5)
+
+
 @given(values=counts)
 def test_the_papers_preparation_fills_zero_to_one(values: np.ndarray) -> None:
     made = prepare(table(values), "paper").dense(np.arange(len(values)))

@@ -174,9 +174,14 @@ def select_features(table: Table, features: np.ndarray) -> Table:
 
 def _moments(values: Values) -> tuple[np.ndarray, float]:
     if sparse.issparse(values):
-        mean = np.asarray(values.mean(axis=0), np.float64).ravel()
-        square = np.asarray(values.multiply(values).mean(axis=0), np.float64).ravel()
-        variance = float((square - mean**2).mean())
+        # Twice over what is not 0, in double precision: sums of squares less squares of sums lose the spread
+        # of features that are large everywhere.
+        cells, features = values.shape
+        stored = values.data.astype(np.float64)
+        mean = np.bincount(values.indices, stored, features) / cells
+        zeros = cells - np.bincount(values.indices, minlength=features)
+        squares = np.sum((stored - mean[values.indices]) ** 2) + np.sum(zeros * mean**2)
+        variance = float(squares) / (cells * features)
     else:
         mean = values.mean(axis=0, dtype=np.float64)
         variance = float(values.var(axis=0, dtype=np.float64).mean())
