@@ -268,6 +268,11 @@ def _place_named(target: Path) -> Iterator[None]:
         raise FileError(target, f"cannot be written: {error.strerror}.", "Name another place.") from error
 
 
+def absolute(path: Path | str) -> Path:
+    """Where a path is, from whatever folder it was said; links stay, as they are the user's."""
+    return Path(os.path.normpath(Path(path).absolute()))
+
+
 def _followed(target: Path) -> Path:
     """Where a link leads (people keep large data on another disk); a name without ``..`` at its end."""
     target = Path(target)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -174,9 +175,12 @@ def hidden(tmp_path_factory: pytest.TempPathFactory, make: SimpleNamespace) -> S
     )
 
 
-@pytest.mark.parametrize("kind", ["manifest", "store"])
-def test_predictions_are_held_against_stains_that_were_hidden(hidden: SimpleNamespace, kind: str) -> None:
-    truth = hidden.folder / "truth.csv" if kind == "manifest" else hidden.all
+@pytest.mark.parametrize("kind", ["manifest", "manifest by a relative path", "store"])
+def test_predictions_are_held_against_stains_that_were_hidden(
+    hidden: SimpleNamespace, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(hidden.folder)
+    truth = {"manifest": hidden.folder / "truth.csv", "store": hidden.all}.get(kind, Path("truth.csv"))
     loaded = Apollo.load(hidden.model)
     evaluation = evaluate(
         hidden.store, Rebuilds(loaded.network, loaded.card), EvaluateConfig(device="cpu", truth=truth)
@@ -208,6 +212,16 @@ def test_truth_about_other_cells_is_refused(
     other.write_table(table)
     with pytest.raises(DataError, match="their places differ"):
         evaluate(hidden.store, hidden.model, EvaluateConfig(device="cpu", truth=other.path))
+
+
+def test_truth_that_shows_none_of_the_cells_is_an_error_and_no_silence(
+    hidden: SimpleNamespace, tmp_path: Path
+) -> None:
+    shutil.copy(hidden.folder / "image.tif", tmp_path / "copy.tif")
+    manifest = (hidden.folder / "truth.csv").read_text().replace("image.tif", "copy.tif")
+    (tmp_path / "truth.csv").write_text(manifest.replace("labels.tif", ""))
+    with pytest.raises(DataError, match=r"shows no cell .* the cells lack CD4, CD8.*image\.tif"):
+        evaluate(hidden.store, hidden.model, EvaluateConfig(device="cpu", truth=tmp_path / "truth.csv"))
 
 
 # --- who was held out -------------------------------------------------------------------------

@@ -22,7 +22,7 @@ from napari_apollo.cells.survey import FieldSurvey, TileJob, survey_tile, tiles_
 from napari_apollo.cells.writer import HELD_OUT, CellStoreWriter
 from napari_apollo.errors import StudyError
 from napari_apollo.progress import Progress, ShouldStop, Step, never, silent
-from napari_apollo.storage import require_replaceable
+from napari_apollo.storage import absolute, require_replaceable
 from napari_apollo.study import Study, open_field
 from napari_apollo.tasks import available_cores, map_tasks
 
@@ -188,7 +188,7 @@ def _obs(result: Cut, survey: FieldSurvey, plan: Plan) -> pd.DataFrame:
     obs = pd.DataFrame(
         {
             "field": field.field,
-            "image": str(field.image),
+            "image": str(absolute(field.image)),
             "donor": field.donor,
             "condition": field.condition,
             "label": job.label,
@@ -263,7 +263,7 @@ def _provenance(
             {
                 "field": survey.field.field,
                 "panel": survey.field.panel.name,
-                "image": str(survey.field.image),
+                "image": str(absolute(survey.field.image)),
                 "labels": str(survey.field.labels),
                 "shape": list(survey.shape),
                 "dtype": survey.dtype.name,

@@ -32,7 +32,7 @@ from napari_apollo.predict.pyramid import halve_block, level_shapes
 from napari_apollo.predict.roles import ChannelRole, channel_name
 from napari_apollo.predict.store import PredictionStore
 from napari_apollo.progress import Progress, ShouldStop, Step, never, silent, stop_if_asked
-from napari_apollo.storage import whole_folder
+from napari_apollo.storage import absolute, whole_folder
 from napari_apollo.study import FieldImage, Study, open_field
 from napari_apollo.study.fields import default_name, unique_names
 from napari_apollo.study.images import open_source
@@ -196,7 +196,7 @@ def _fields_of(image: str, store: CellStore, study: Study | None) -> tuple[Study
         return ()
     obs = store.obs
     own = set(obs["field"][obs["image"].astype(str) == image].astype(str))
-    fields = tuple(field for field in study if str(field.image) == image) or tuple(
+    fields = tuple(field for field in study if absolute(field.image) == absolute(image)) or tuple(
         field for field in study if field.field in own and field.image.name == Path(image).name
     )
     if not fields:

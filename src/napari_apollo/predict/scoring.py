@@ -64,6 +64,7 @@ class Scoring:
             should_stop=should_stop,
         )
         self.published = PublishedScores()
+        self._shown = 0  # predictions that the truth shows
         self._pairs: dict[Key, list[FeaturePairs]] = {}
         self._lacking: dict[tuple[str, str], list[tuple[tuple[str, ...], np.ndarray, np.ndarray]]] = {}
 
@@ -87,6 +88,14 @@ class Scoring:
                 batch = rows[start : start + self.config.batch_size]
                 done += len(batch)
                 yield done, total, self._score(panel, batch, part).assign(part=part)
+        if self.truth is not None and not self._shown:
+            panels = [self.store.panels[name] for name in self.panels]
+            lacking = sorted({stain for panel in panels for stain in self.inference.lacking(panel)})
+            raise DataError(
+                f"{self.config.truth} shows no cell in a stain that it was not given: it has "
+                f"{', '.join(self.truth.stains())}, the cells lack {', '.join(lacking) or 'none'}. It must "
+                f"name the same images as the cells do (such as {self.store.obs['image'].iloc[0]})."
+            )
 
     def pairs(self) -> dict[Key, FeaturePairs]:
         """Features of each channel's cells in made and measured images, where they were asked for."""
@@ -135,6 +144,7 @@ class Scoring:
         for stain in inference.lacking(panel) if self.truth is not None else ():
             assert self.truth is not None
             crops, found = self.truth.read(obs, stain, store.crop_size)
+            self._shown += int(found.sum())
             if found.any():
                 limits = inference.limits(stain, groups[found])
                 span = (limits[:, 1] - limits[:, 0])[:, None, None]

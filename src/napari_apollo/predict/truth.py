@@ -17,6 +17,7 @@ from napari_apollo.cells.cutting import cut, reach
 from napari_apollo.cells.store import CellStore
 from napari_apollo.errors import DataError
 from napari_apollo.panels import same_stain
+from napari_apollo.storage import absolute
 from napari_apollo.study import FieldImage, Study, open_field
 
 _FURTHEST = 1.0
@@ -74,7 +75,7 @@ class StudyTruth:
     def __init__(self, study: Study) -> None:
         self._images: dict[str, list[FieldImage]] = {}
         for field in study:
-            self._images.setdefault(str(field.image), []).append(open_field(field))
+            self._images.setdefault(str(absolute(field.image)), []).append(open_field(field))
 
     def stains(self) -> tuple[str, ...]:
         """Stains of all images."""
@@ -99,7 +100,7 @@ class StudyTruth:
         return (np.stack(ordered) if ordered else np.zeros((0, size, size), np.float32)), found
 
     def _image(self, name: str, stain: str) -> FieldImage | None:
-        for image in self._images.get(name, ()):
+        for image in self._images.get(str(absolute(name)), ()):
             if any(same_stain(stain, own) for own in image.stains):
                 return image
         return None
@@ -118,7 +119,7 @@ class StoreTruth:
         self._store = store
         obs = store.obs
         self._positions = pd.Series(
-            np.arange(len(obs)), index=pd.MultiIndex.from_arrays([obs["image"].astype(str), obs["label"]])
+            np.arange(len(obs)), index=pd.MultiIndex.from_arrays([_places(obs), obs["label"]])
         )
 
     def stains(self) -> tuple[str, ...]:
@@ -130,7 +131,7 @@ class StoreTruth:
         store = self._store
         if store.crop_size != size:
             raise DataError(f"{store.path} has crops of {store.crop_size} pixels; {size} are needed.")
-        wanted = pd.MultiIndex.from_arrays([obs["image"].astype(str), obs["label"]])
+        wanted = pd.MultiIndex.from_arrays([_places(obs), obs["label"]])
         positions = self._positions.reindex(wanted).to_numpy(np.float64)
         having = [name for name, panel in store.panels.items() if stain in panel]
         own = store.obs.iloc[np.nan_to_num(positions).astype(np.int64)]
@@ -154,6 +155,12 @@ class StoreTruth:
             rows = kept["row"].to_numpy(np.int64)[members]
             crops[members] = store.read_images(name, rows)[:, store.panels[name].index(stain)]
         return crops, found
+
+
+def _places(obs: pd.DataFrame) -> pd.Series:
+    """Path of each cell's image, absolute: stores and manifests may say it from different folders."""
+    images = obs["image"].astype(str)
+    return images.map({image: str(absolute(image)) for image in images.unique()})
 
 
 def _cut(image: FieldImage, stain: str, centres: np.ndarray, size: int, scale: float) -> np.ndarray:

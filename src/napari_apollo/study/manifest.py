@@ -14,7 +14,7 @@ from typing import Any
 
 from napari_apollo.errors import InputError, StudyError
 from napari_apollo.panels import UNUSED, Panel, canonical_stain
-from napari_apollo.storage import whole_file
+from napari_apollo.storage import absolute, whole_file
 from napari_apollo.study.fields import StudyField, panel_for, split_channels, unique_names
 
 REQUIRED = ("image", "panel", "donor", "condition")
@@ -161,21 +161,24 @@ def _cell(field: StudyField, column: str, folder: Path) -> str:
 
 def relative_to(path: Path, folder: Path) -> str:
     """Path as written into a file that lies in ``folder``: relative where that is of use."""
-    absolute = Path(os.path.normpath(Path(path).absolute()))  # links stay: they are the user's
+    place = absolute(path)
     try:
-        shared = Path(os.path.commonpath([absolute, folder]))
-        written = os.path.relpath(absolute, folder)
+        shared = Path(os.path.commonpath([place, folder]))
+        written = os.path.relpath(place, folder)
     except ValueError:  # another drive
-        return absolute.as_posix()
-    return absolute.as_posix() if shared == Path(shared.anchor) else Path(written).as_posix()
+        return place.as_posix()
+    return place.as_posix() if shared == Path(shared.anchor) else Path(written).as_posix()
 
 
 def resolve(text: str, folder: Path) -> Path:
-    """Path that stands in a file of ``folder``; ``\\`` separates too where it must."""
+    """Path that stands in a file of ``folder``; ``\\`` separates too where it must.
+
+    Absolute: it is written into stores, and compared with those of other manifests, from other folders.
+    """
     path = folder / text
     if "\\" in text and not os.path.lexists(path):
         path = folder / text.replace("\\", "/")
-    return Path(os.path.normpath(path))
+    return absolute(path)
 
 
 def _rows(path: Path) -> Iterator[tuple[int, list[str]]]:
