@@ -67,6 +67,33 @@ def test_themes_and_small_windows(viewer: Any, name: str) -> None:
     assert tool.minimumSizeHint().width() <= 340
 
 
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_a_ticked_box_has_a_tick(viewer: Any, theme: str) -> None:
+    from qtpy.QtWidgets import QStyle, QStyleOptionViewItem
+
+    tool = dock(viewer, "Train")["Train"]
+    viewer.theme = theme
+    tool.form.offer("held_out", ["ada", "bea", "a donor whose name is longer than any dock is wide"])
+    tool.form.set(held_out=("bea",))
+    listed = tool.form.editors["held_out"].widget
+    colours = []
+    for row in range(2):
+        option = QStyleOptionViewItem()
+        option.rect = listed.visualRect(listed.model().index(row, 0))
+        option.features |= QStyleOptionViewItem.ViewItemFeature.HasCheckIndicator
+        option.widget = listed
+        box = (
+            listed.style()
+            .subElementRect(QStyle.SubElement.SE_ItemViewItemCheckIndicator, option, listed)
+            .adjusted(2, 2, -2, -2)
+        )
+        picture = listed.viewport().grab(box).toImage()
+        colours.append({picture.pixel(x, y) for x in range(box.width()) for y in range(box.height())})
+    assert len(colours[0]) == 1  # an empty box
+    assert len(colours[1]) > 4  # a ground, and the soft edges of a tick
+    assert listed.item(2).toolTip() == listed.item(2).text()  # the dock is too narrow for it
+
+
 def test_preferences_are_read_from_napari() -> None:
     from napari_apollo.viewer.preferences import DEVICES, preferences
 

@@ -167,6 +167,7 @@ class _Several(QListWidget):
     def __init__(self, choices: Sequence[str], spec: FieldSpec) -> None:
         super().__init__()
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)  # it would hide a row
         self.offer(choices)
         self.itemChanged.connect(lambda _: self.changed.emit())
 
@@ -177,6 +178,7 @@ class _Several(QListWidget):
             item = QListWidgetItem(choice)
             item.setFlags(item.flags() | Qt.ItemFlag.ItemIsUserCheckable)
             item.setCheckState(Qt.CheckState.Unchecked)
+            item.setToolTip(choice)
             self.addItem(item)
         self.blockSignals(before)
         self.setFixedHeight(8 + 20 * min(max(len(choices), 1), _ROWS))

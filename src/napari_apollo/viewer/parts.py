@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from qtpy.QtCore import QEvent, QObject, Qt, Signal
 from qtpy.QtWidgets import (
@@ -20,6 +20,9 @@ from qtpy.QtWidgets import (
 )
 
 from napari_apollo.viewer.icons import icon
+
+if TYPE_CHECKING:
+    from napari.utils.theme import Theme
 
 Tone = Literal["plain", "hint", "problem", "good"]
 
@@ -74,8 +77,9 @@ def say(label: QLabel, text: str, tone: Tone = "hint") -> None:
         label.style().polish(label)
 
 
-def style_sheet(dark: bool) -> str:
+def style_sheet(theme: Theme) -> str:
     """What napari's own style sheet leaves open, for all parts under a tool."""
+    dark = theme.type == "dark"
     problem, good, hint = ("#ff8a80", "#7ed491", "#a9b0b8") if dark else ("#b3261e", "#1b6e2d", "#5a6068")
     accent, on_accent = ("#4560c4", "#ffffff")
     return f"""
@@ -90,7 +94,9 @@ def style_sheet(dark: bool) -> str:
         QPushButton:focus, QToolButton:focus, QComboBox:focus, QCheckBox:focus,
         QAbstractSpinBox:focus, QLineEdit:focus {{ border: 1px solid {accent}; }}
         QListView::indicator {{ width: 11px; height: 11px; border: 1px solid {hint}; border-radius: 2px; }}
-        QListView::indicator:checked {{ background-color: {accent}; }}
+        QListView::indicator:checked {{
+            image: url("theme_{theme.id}:/check.svg"); background-color: {theme.current.as_hex()};
+        }}
         QListView::item {{ min-height: 18px; }}
         QToolButton[apolloFold="true"] {{ border: 0px; text-align: left; padding: 2px; }}
         QLabel[apolloDrop="true"] {{

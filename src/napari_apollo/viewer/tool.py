@@ -120,7 +120,7 @@ class Tool(QWidget):
     def _dress(self, event: object = None) -> None:
         """Take the colours of the theme."""
         theme = get_theme(self.viewer.theme)
-        self.setStyleSheet(style_sheet(theme.type == "dark"))
+        self.setStyleSheet(style_sheet(theme))
         paint_icons(self, theme.icon.as_hex())
         self.themed(theme.type == "dark")
 
