@@ -112,6 +112,13 @@ def test_fewer_cells_spread_evenly(made: SimpleNamespace) -> None:
     assert one(table, stain="CD4", kind="predicted")["cells"] == 6
 
 
+def test_all_cells_are_looked_at_where_no_most_is_wanted(made: SimpleNamespace) -> None:
+    """The mean image is that of all training cells, too."""
+    every = evaluate(made.store, made.model, EvaluateConfig(device="cpu", most_cells=0)).table
+    many = evaluate(made.store, made.model, EvaluateConfig(device="cpu", most_cells=1000)).table
+    pd.testing.assert_frame_equal(every, many)
+
+
 def test_no_cells_to_score(make: SimpleNamespace, tmp_path: Path) -> None:
     store = make.store(tmp_path / "a.cells.zarr", split=False)
     model = make.model(tmp_path / "model", store)

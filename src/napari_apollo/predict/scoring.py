@@ -257,7 +257,8 @@ class Scoring:
             panel = self.store.panels[name]
             part = self.part[self.store.rows(name)]
             rows = np.flatnonzero(part == "train") if seen == "training cells" else np.arange(len(part))
-            rows = rows[:: max(1, len(rows) // max(self.config.most_cells, 1))]
+            most = self.config.most_cells or len(rows)  # 0 looks at all
+            rows = rows[:: max(1, len(rows) // max(most, 1))]
             for start in range(0, len(rows), self.config.batch_size):
                 batch = rows[start : start + self.config.batch_size]
                 images = self.inference.normalised(self.store, name, batch)
