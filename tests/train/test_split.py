@@ -101,6 +101,17 @@ def test_the_study_decides_where_it_says_so() -> None:
     assert len(values(obs, split, "donor", VALIDATION)) == 1
 
 
+@pytest.mark.parametrize("name", ["d0", "d1", "d2", "d3", "d4", "d5"])
+def test_a_study_that_states_its_validation_alone_keeps_it(name: str) -> None:
+    obs = cells()
+    obs["split"] = np.where(obs["donor"] == name, VALIDATION, "")
+    split = split_cells(obs)
+    assert values(obs, split, "donor", VALIDATION) == {name}
+    assert split.validation == ("split",)
+    assert split.by == "donor"
+    assert name not in split.test
+
+
 def test_names_override() -> None:
     obs = cells()
     obs.loc[obs["donor"] == "d2", "split"] = "test"

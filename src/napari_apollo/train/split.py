@@ -98,7 +98,8 @@ def split_cells(
         part[chosen] = TEST
         test = held_out
     elif not (part == TEST).any():
-        by, chosen, test = _choose(obs, np.ones(len(obs), bool), test_fraction, seed, "test", enough=3)
+        # What the study keeps for validation stays what it is.
+        by, chosen, test = _choose(obs, part != VALIDATION, test_fraction, seed, "test", enough=3)
         part[chosen] = TEST
     if not (part == VALIDATION).any():
         _, chosen, validation = _choose(obs, part != TEST, validation_fraction, seed, "validation", enough=2)
