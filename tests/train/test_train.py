@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from napari_apollo.model import Apollo
 from napari_apollo.probes.gains import verdict_of_scores
 from napari_apollo.progress import Step
 from napari_apollo.train import Run, TrainConfig, train
+from napari_apollo.train.loop import better
 
 Make = Callable[..., CellStore]
 
@@ -116,6 +118,18 @@ def test_planted_structure_is_learnt(
             verdict_of_scores(own) == "better than the mean image in 1 donor, too few to tell it from chance"
         )
     assert scores["DAPI"]["reconstruction_pearson"] > 0.9
+
+
+def test_what_counts_as_better_below_zero_too() -> None:
+    """A log likelihood of features with a spread of their own is negative where they fit well."""
+    assert better(1.0, math.inf)
+    assert better(-1.0, math.inf)
+    assert better(0.99, 1.0)
+    assert not better(0.9995, 1.0)
+    assert better(-1.01, -1.0)
+    assert not better(-1.0005, -1.0)
+    assert not better(-0.9995, -1.0)  # worse
+    assert not better(math.nan, -1.0)
 
 
 def test_early_stopping_ends_a_step_and_the_best_epoch_is_kept(

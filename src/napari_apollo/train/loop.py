@@ -193,7 +193,7 @@ class Loop:
             training = self._train(stage, progress, should_stop)
             validation = self._validate(stage)
             criterion = validation["criterion"] if validation else training["total"]
-            improved = criterion < self.position.best * (1 - IMPROVEMENT)
+            improved = better(criterion, self.position.best)
             if improved:
                 self.position = replace(self.position, best=criterion, best_epoch=epoch)
             self.position = replace(self.position, epoch=epoch + 1, done=0)
@@ -335,6 +335,11 @@ def fixed_shapes(device: torch.device) -> Iterator[None]:
         return
     with torch.backends.cudnn.flags(enabled=True, benchmark=True, allow_tf32=True):
         yield
+
+
+def better(criterion: float, best: float) -> bool:
+    """Whether a criterion is lower than the best so far by what counts; log likelihoods may be negative."""
+    return criterion < best - (IMPROVEMENT * abs(best) if math.isfinite(best) else 0)
 
 
 def _rate_scale(schedule: str, done: float) -> float:
