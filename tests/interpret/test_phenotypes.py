@@ -11,7 +11,7 @@ from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
 from napari_apollo.errors import DataError
 from napari_apollo.interpret.cells import usable
-from napari_apollo.interpret.discriminant import balanced, discriminant, sums_of
+from napari_apollo.interpret.discriminant import balanced, discriminant, shares_called, sums_of
 from napari_apollo.interpret.phenotypes import classify
 from napari_apollo.interpret.samples import samples_of
 
@@ -110,6 +110,44 @@ def test_poor_studies(planted: SimpleNamespace) -> None:
     assert any("gone: 0 cells" in note for note in found.notes)
     assert any("flat: it is the same" in note for note in found.notes)
     assert any("partly: fewer than two donors of control" in note for note in found.notes)
+
+
+def test_cells_of_no_class_are_no_class(planted: SimpleNamespace) -> None:
+    """Annotations are empty where nobody has looked; so may conditions be."""
+    cells = planted.cells
+    rng = np.random.default_rng(6)
+    label = np.where(rng.random(len(cells)) < 0.5, cells.conditions.astype(str), "")
+    found = classify(cells, label=label, ablation=False, permutations=10)
+    assert set(found.table["classes"]) == {2}
+    assert set(found.table["cells"]) == {int((label != "").sum())}
+    assert set(found.confusion["latents: shared"].index) == {"control", "glioma"}
+    assert any(f"{(label == '').sum()} of {len(cells)} cells are in no class" in note for note in found.notes)
+    with pytest.raises(DataError, match=r"there are control \(4 donors\)\.$"):
+        classify(cells, label=np.where(cells.conditions == "control", "control", " "))
+    with pytest.raises(DataError, match=r"there are none\.$"):
+        classify(cells, label=np.full(len(cells), ""))
+    with pytest.raises(DataError, match="and 710 more"):
+        classify(cells, label=np.arange(len(cells)))
+
+
+def test_fields_are_held_out_where_one_donor_alone_is_annotated(planted: SimpleNamespace) -> None:
+    cells = planted.cells
+    label = np.where(cells.donors == "D0", np.resize(["a", "b"], len(cells)), "")
+    fields = np.resize(["f0", "f1", "f2"], len(cells))
+    samples = samples_of(label, cells.donors, fields)
+    assert set(samples.unit) == {"f0", "f1", "f2"}
+    assert any(note.startswith("One donor") for note in samples.notes)
+    assert (samples.of[label == ""] == -1).all()
+
+
+def test_samples_that_were_not_tested_are_not_called_anything() -> None:
+    label, sample_of = np.array([0, 0, 1]), np.array([0, 0, 1, 1, 2, 2])
+    confusion, called = shares_called(np.array([0, 0, -1, -1, 0, 1]), sample_of, label, 2)
+    assert confusion.tolist() == [[1, 0], [0.5, 0.5]]
+    assert called == 0.5
+    confusion, called = shares_called(np.array([-1, -1, -1, -1, 1, 1]), sample_of, label, 2)
+    assert np.isnan(confusion[0]).all()
+    assert called == 1
 
 
 def test_a_condition_missing_in_a_fold_is_said_and_the_rest_done(planted: SimpleNamespace) -> None:

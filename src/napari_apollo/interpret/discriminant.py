@@ -176,6 +176,47 @@ def recall_by_sample(
     return np.where(count > 0, right / np.maximum(count, 1), empty)
 
 
+def shares_called(
+    predicted: NDArray[np.int64], sample_of: NDArray[np.int64], label: NDArray[np.int64], classes: int
+) -> tuple[Floats, float]:
+    """What the cells of samples are taken for; cells that were not tested count for nothing.
+
+    Parameters
+    ----------
+    predicted
+        (cell,) class said of each, -1 for cells that were not tested.
+    sample_of
+        (cell,) sample of each.
+    label
+        (sample,) class of each, from 0.
+    classes
+        How many.
+
+    Returns
+    -------
+    confusion : numpy.ndarray
+        (class, class) row the true class, column the predicted one: mean over samples of the share of cells;
+        NaN for a class of which no sample was tested.
+    called : float
+        Share of the samples whose cells mostly get the right class.
+    """
+    tested = predicted >= 0
+    shares = np.stack(
+        [
+            recall_by_sample(predicted[tested] == k, sample_of[tested], len(label), empty=np.nan)
+            for k in range(classes)
+        ],
+        axis=1,
+    )
+    there = np.isfinite(shares[:, 0])
+    confusion = np.full((classes, classes), np.nan)
+    for k in range(classes):
+        if (there & (label == k)).any():
+            confusion[k] = shares[there & (label == k)].mean(axis=0)
+    right = shares[there].argmax(axis=1) == label[there]
+    return confusion, float(right.mean()) if len(right) else float("nan")
+
+
 def balanced(
     recall: Floats, label: NDArray[np.int64], classes: int, weights: ArrayLike | None = None
 ) -> Floats:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from napari_apollo.cells.store import CellStore
 from napari_apollo.interpret.cells import LEAST_CELLS, LatentCells, spread_over
-from napari_apollo.interpret.discriminant import balanced, recall_by_sample
+from napari_apollo.interpret.discriminant import balanced, recall_by_sample, shares_called
 from napari_apollo.interpret.samples import Samples, accuracy_interval, permuted_labels, samples_of
 from napari_apollo.predict.inference import Inference
 from napari_apollo.probes.statistics import donor_folds, p_of
@@ -151,12 +151,9 @@ def _scored(
     hit = predicted[tested] == label[sample[tested]]
     recall = recall_by_sample(hit, sample[tested], len(label), empty=np.nan)
     low, high = accuracy_interval(recall, label, samples.unit[present], samples.within, classes, seed)
-    shares = np.stack([recall_by_sample(predicted == k, sample, len(label)) for k in range(classes)], 1)
-    confused = pd.DataFrame(
-        [shares[label == k].mean(axis=0) for k in range(classes)],
-        index=pd.Index(samples.classes, name="true"),
-        columns=list(samples.classes),
-    )
+    confusion, called = shares_called(predicted, sample, label, classes)
+    names = list(samples.classes)
+    confused = pd.DataFrame(confusion, index=pd.Index(names, name="true"), columns=names)
     row: dict[str, object] = {
         "input": name,
         "kind": "images",
@@ -167,7 +164,7 @@ def _scored(
         "low": low,
         "high": high,
         "chance": 1 / classes,
-        "called": float((shares.argmax(axis=1) == label).mean()),
+        "called": called,
         "p": np.nan,
         "q": np.nan,
     }

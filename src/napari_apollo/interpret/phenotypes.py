@@ -16,6 +16,7 @@ from napari_apollo.interpret.discriminant import (
     balanced,
     held_out_classes,
     recall_by_sample,
+    shares_called,
     standardised,
     sums_of,
 )
@@ -256,16 +257,9 @@ class _Task:
         recall, predicted, self.shrinkage = self.recall(self.label, None)
         self.untested = int((predicted < 0).sum())
         low, high = self._interval(recall, seed)
-        shares = np.stack(
-            [recall_by_sample(predicted == k, self.sample_of, len(self.label)) for k in range(self.classes)],
-            1,
-        )
-        confused = pd.DataFrame(
-            [shares[self.label == k].mean(axis=0) for k in range(self.classes)],
-            index=pd.Index(self.samples.classes, name="true"),
-            columns=list(self.samples.classes),
-        )
-        called = shares.argmax(axis=1) == self.label
+        confusion, called = shares_called(predicted, self.sample_of, self.label, self.classes)
+        classes = list(self.samples.classes)
+        confused = pd.DataFrame(confusion, index=pd.Index(classes, name="true"), columns=classes)
         return {
             "input": self.name,
             "kind": self.name.split(":")[0],
@@ -276,7 +270,7 @@ class _Task:
             "low": low,
             "high": high,
             "chance": 1 / self.classes,
-            "called": float(called.mean()),
+            "called": called,
         }, confused
 
     def p_value(self, permutations: int, seed: int, should_stop: ShouldStop) -> float:

@@ -14,6 +14,8 @@ from napari_apollo.errors import DataError
 from napari_apollo.interpret.discriminant import balanced
 from napari_apollo.probes.statistics import donor_folds, draw_donors, intervals_of
 
+_LISTED = 10  # names of conditions that are listed
+
 
 @dataclass(frozen=True)
 class Samples:
@@ -56,7 +58,7 @@ def samples_of(
     Parameters
     ----------
     conditions, donors, fields
-        (cell,) names.
+        (cell,) names; cells of no condition (empty) are left out.
     folds
         Folds of donors.
     seed
@@ -69,18 +71,28 @@ def samples_of(
     """
     label, unit = np.asarray(conditions, dtype=str), np.asarray(donors, dtype=str)
     notes = []
-    if len(set(unit)) == 1:
+    named = np.char.strip(label) != ""
+    if not named.all():
+        notes.append(f"{(~named).sum()} of {len(label)} cells are in no class; left out.")
+    if len(set(unit[named])) == 1:
         unit = np.asarray(fields, dtype=str)
         notes.append("One donor: fields are held out instead, which says nothing about other donors.")
-    units = pd.DataFrame({"unit": unit, "label": label}).drop_duplicates()
+    units = pd.DataFrame({"unit": unit, "label": label})[named].drop_duplicates()
     count = units["label"].value_counts()
     alone = sorted(count.index[count < 2])
     if alone:
-        notes.append(f"{', '.join(alone)}: of one donor only, which cannot be held out; left out.")
+        more = f" and {len(alone) - _LISTED} more" if len(alone) > _LISTED else ""
+        notes.append(
+            f"{', '.join(alone[:_LISTED])}{more}: of one donor only, which cannot be held out; left out."
+        )
     classes = sorted(count.index[count >= 2])
     if len(classes) < 2:
-        found = ", ".join(f"{name} ({n} donors)" for name, n in sorted(count.items()))
-        raise DataError(f"Two conditions with two donors each are needed to classify; there are {found}.")
+        found = [f"{name} ({n} donor{'s' if n > 1 else ''})" for name, n in sorted(count.items())]
+        more = f" and {len(found) - _LISTED} more" if len(found) > _LISTED else ""
+        raise DataError(
+            "Two conditions with two donors each are needed to classify; there are "
+            f"{', '.join(found[:_LISTED]) or 'none'}{more}."
+        )
     kept = units[units["label"].isin(classes)].sort_values(["label", "unit"]).reset_index(drop=True)
     of_pair = {pair: at for at, pair in enumerate(zip(kept["unit"], kept["label"], strict=True))}
     sample_of = np.array([of_pair.get(pair, -1) for pair in zip(unit, label, strict=True)], np.int64)
