@@ -144,8 +144,16 @@ def test_what_is_refused(blood: SimpleNamespace, written: SimpleNamespace, tmp_p
             should_stop=lambda: True,
         )
     assert not list(tmp_path.iterdir())
-    with pytest.raises(DataError, match="no cell"):
+    with pytest.raises(DataError, match=r"no cell of the parts validation \(it has \d+ train, 0 validation"):
         interpret(blood.model, InterpretConfig(store=blood.store.path, parts=("validation",), **QUICK))
+
+
+def test_a_store_without_its_model_does_not_know_what_was_learnt_from(blood: SimpleNamespace) -> None:
+    for source in (blood.store, blood.store.path):
+        with pytest.raises(ConfigError, match="does not say which of its cells a model learnt from"):
+            interpret(source, InterpretConfig(parts=("test",)))
+        with pytest.raises(ConfigError, match="are both cell stores"):
+            interpret(source, InterpretConfig(store=blood.store.path))
 
 
 def test_one_donor_of_one_condition_gets_what_can_be_had(blood: SimpleNamespace) -> None:

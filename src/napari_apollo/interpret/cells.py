@@ -188,7 +188,11 @@ def cells_of_table(
     keep &= np.isfinite(blocks[SHARED]).all(axis=1)
     rows = np.flatnonzero(keep)
     if not len(rows):
-        raise DataError(f"{store.path} has no cell with latents that passed the quality check.")
+        of = ""
+        if wanted and parts is not None:
+            counts = [f"{(parts == name).sum()} {name}" for name in ("train", "validation", "test")]
+            of = f" of the parts {', '.join(wanted)} (it has {', '.join(counts)})"
+        raise DataError(f"{store.path} has no cell{of} with latents that passed the quality check.")
     obs = store.obs.iloc[rows][["cell_id", "donor", "condition", "field", "panel", "row"]]
     var = table.var
     values = np.asarray(table.X)[rows] if table.n_vars else np.zeros((len(rows), 0))

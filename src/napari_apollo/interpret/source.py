@@ -73,10 +73,10 @@ def open_source(run_or_store: Run | CellStore | Path | str, config: InterpretCon
     FileError
         When there is nothing of the kind at the path.
     ConfigError
-        When a model folder is given without a store.
+        When a model folder is given without a store, or a cell store with settings that need a model.
     """
     if isinstance(run_or_store, CellStore):
-        return Source(run_or_store, None, "")
+        return _of_store(run_or_store, config)
     if isinstance(run_or_store, (str, Path)):
         path = Path(run_or_store)
         if not path.exists():
@@ -90,8 +90,22 @@ def open_source(run_or_store: Run | CellStore | Path | str, config: InterpretCon
                 raise ConfigError(f"{path} is a model folder; say by store which cells to interpret.")
             model, place = load_model(path, config.device)
             return Source(CellStore.open(config.store), model, place)
-        return Source(CellStore.open(path), None, "")
+        return _of_store(CellStore.open(path), config)
     return _of_run(run_or_store, config)
+
+
+def _of_store(store: CellStore, config: InterpretConfig) -> Source:
+    """A cell store whose own latents are interpreted: nothing is known of the model that gave them."""
+    if config.parts:
+        raise ConfigError(
+            f"parts = {', '.join(config.parts)}: {store.path} does not say which of its cells a model learnt "
+            "from. Interpret the run folder, or the model folder with this store."
+        )
+    if config.store is not None:
+        raise ConfigError(
+            f"{store.path} and {config.store} are both cell stores; give the run or model folder with a store."
+        )
+    return Source(store, None, "")
 
 
 def _of_run(run: Run, config: InterpretConfig) -> Source:
