@@ -17,6 +17,7 @@ from napari_apollo.tables.classes import class_accuracy
 from napari_apollo.tables.directions import correlations, enriched_sets, read_gene_sets, tied_features
 from napari_apollo.tables.mixing import accepted, lisi, silhouette
 from napari_apollo.train import TableTrainConfig, train
+from napari_apollo.train.tablescores import Correlations, feature_correlations
 
 Make = Callable[..., dict[str, ad.AnnData]]
 
@@ -132,6 +133,24 @@ def test_correlations_are_numpys() -> None:
         found = correlations(scores, kept)
         assert np.isnan(found[:, 2]).all()
         assert np.allclose(np.delete(found, 2, axis=1), wanted)
+
+
+@pytest.mark.parametrize("level", [0.0, 1e4])
+def test_correlations_that_are_added_up_are_numpys(level: float) -> None:
+    rng = np.random.default_rng(5)
+    measured = rng.normal(level, 1, (90, 4)).astype(np.float32)
+    predicted = (measured + rng.normal(0, 2, (90, 4))).astype(np.float32)
+    predicted[:, 2], measured[:, 3] = 7, level
+    found = Correlations()
+    for start in (0, 20, 21, 70):
+        end = {0: 20, 20: 21, 21: 70, 70: 90}[start]
+        found.add(predicted[start:end], measured[start:end])
+    assert found.cells == 90
+    wanted = [np.corrcoef(predicted[:, i], measured[:, i])[0, 1] for i in (0, 1)]
+    assert np.allclose(found.values()[:2], wanted, atol=1e-5)
+    assert np.allclose(feature_correlations(predicted, measured)[:2], wanted, atol=1e-5)
+    assert found.values()[2] == 0
+    assert np.isnan(found.values()[3])
 
 
 def test_gene_set_files(tmp_path: Path) -> None:

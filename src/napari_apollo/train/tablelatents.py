@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -68,25 +69,22 @@ def encode_cells(network: Network, cells: CellData, should_stop: ShouldStop = ne
 
 
 @torch.no_grad()
-def predict_cells(
+def predicted_batches(
     network: Network, cells: CellData, source: str, target: str, should_stop: ShouldStop = never
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """One table predicted from the shared latent of another, of the cells that have both.
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """One table predicted from the shared latent of another, some cells that have both at a time.
 
     With ``source`` equal to ``target``, the table rebuilt from both its latents.
 
-    Returns
-    -------
+    Yields
+    ------
     predicted, measured : numpy.ndarray
         (n, feature), or of images (n, 1, y, x), float32 in the units of ``Network.activate``.
-    which : numpy.ndarray
-        (n,) int64 positions of the cells.
     """
     network.eval()
-    predicted, measured, which = [], [], []
     n = cells.n_cells
     plan = [np.arange(start, min(start + _BATCH, n)) for start in range(0, n, _BATCH)]
-    for chosen, batch in zip(plan, cells.batches(plan), strict=True):
+    for batch in cells.batches(plan):
         stop_if_asked(should_stop)
         if source not in batch.views or target not in batch.views:
             continue
@@ -99,13 +97,9 @@ def predict_cells(
         truth = batch.views[target]
         stain = truth.stain.index_select(0, other)
         made = network.decode(target, code.shared.index_select(0, own), specific, stain)
-        predicted.append(_numbers(network.activate(target, made)))
-        measured.append(_numbers(network.comparable(target, truth.values.index_select(0, other))))
-        which.append(chosen[batch.positions[source][own.cpu().numpy()]])
-    if not predicted:
-        nothing = np.zeros((0, network.architecture.modality(target).features), np.float32)
-        return nothing, nothing, np.zeros(0, np.int64)
-    return np.concatenate(predicted), np.concatenate(measured), np.concatenate(which)
+        measured = network.comparable(target, truth.values.index_select(0, other))
+        if len(own):
+            yield _numbers(network.activate(target, made)), _numbers(measured)
 
 
 def _joint(n: int, said: list[tuple[Tensor, Tensor, Tensor]], length: int, *, normal: bool) -> Tensor:

@@ -111,7 +111,7 @@ def train_tables_into(
     model = Apollo(network, card, device)
     model.card = model.card.model_copy(
         update={
-            "scores": score_tables(network, held_out),
+            "scores": score_tables(network, held_out, should_stop),
             "sizes": network.sizes(),
             "gap": encoding_gap(network, objective, training, "mse"),
             "verdict": judge(network, validation),

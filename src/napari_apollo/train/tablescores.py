@@ -5,11 +5,14 @@ from __future__ import annotations
 import numpy as np
 
 from napari_apollo.model.network import Network
+from napari_apollo.progress import ShouldStop, never
 from napari_apollo.train.data import CellData
-from napari_apollo.train.tablelatents import predict_cells
+from napari_apollo.train.tablelatents import predicted_batches
 
 
-def score_tables(network: Network, cells: CellData) -> dict[str, dict[str, float]]:
+def score_tables(
+    network: Network, cells: CellData, should_stop: ShouldStop = never
+) -> dict[str, dict[str, float]]:
     """How well held-out tables are rebuilt, and predicted from each other.
 
     For each table: ``cells``; ``reconstruction_pearson`` and ``prediction_from_<other>_pearson``, the mean
@@ -21,27 +24,65 @@ def score_tables(network: Network, cells: CellData) -> dict[str, dict[str, float
     for target in names:
         entry: dict[str, float] = {"cells": float(cells.n_rows(target))}
         for source in names:
-            predicted, measured, which = predict_cells(network, cells, source, target)
-            if len(which) < 3:
+            found = Correlations()
+            for predicted, measured in predicted_batches(network, cells, source, target, should_stop):
+                found.add(predicted.reshape(len(predicted), -1), measured.reshape(len(measured), -1))
+            if found.cells < 3:
                 continue
             key = "reconstruction" if source == target else f"prediction_from_{source}"
-            r = feature_correlations(predicted.reshape(len(which), -1), measured.reshape(len(which), -1))
+            r = found.values()
             entry[f"{key}_pearson"] = round(float(np.nanmean(r)) if np.isfinite(r).any() else 0.0, 6)
         scores[target] = entry
     return scores
 
 
-def feature_correlations(predicted: np.ndarray, measured: np.ndarray) -> np.ndarray:
-    """Correlation over cells (feature,) of predictions and measurements (cell, feature); NaN where constant.
+class Correlations:
+    """Correlations over cells, feature by feature, of cells that come some at a time.
 
-    A feature that varies among cells but is predicted to be constant has 0.
+    A wide table of all held-out cells need not lie in memory. Sums are in double precision, of values less
+    the mean of the first cells: sums of squares less squares of sums lose features that are large everywhere.
+
+    Attributes
+    ----------
+    cells
+        How many were added.
     """
-    p = predicted - predicted.mean(axis=0, dtype=np.float64)
-    m = measured - measured.mean(axis=0, dtype=np.float64)
-    power_p, power_m = (p**2).sum(axis=0), (m**2).sum(axis=0)
-    product = (p * m).sum(axis=0)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        r = product / np.sqrt(power_p * power_m)
-    floor = 1e-12 * len(p)
-    result: np.ndarray = np.where(power_m <= floor, np.nan, np.where(power_p <= floor, 0.0, r))
-    return result
+
+    def __init__(self) -> None:
+        self.cells = 0
+        self._centre: tuple[np.ndarray, np.ndarray] | None = None
+        self._sums: list[np.ndarray] = []
+
+    def add(self, predicted: np.ndarray, measured: np.ndarray) -> None:
+        """Take predictions and measurements (cell, feature) in."""
+        if self._centre is None:
+            self._centre = predicted.mean(axis=0, dtype=np.float64), measured.mean(axis=0, dtype=np.float64)
+        p, m = predicted - self._centre[0], measured - self._centre[1]
+        sums = [
+            p.sum(axis=0),
+            m.sum(axis=0),
+            *(np.einsum("ij,ij->j", a, b) for a, b in ((p, p), (m, m), (p, m))),
+        ]
+        self._sums = (
+            sums if not self.cells else [old + new for old, new in zip(self._sums, sums, strict=True)]
+        )
+        self.cells += len(predicted)
+
+    def values(self) -> np.ndarray:
+        """Correlations (feature,); NaN of what is constant, 0 of what varies but is predicted to be
+        constant.
+        """
+        p, m, pp, mm, pm = self._sums
+        power_p, power_m = pp - p**2 / self.cells, mm - m**2 / self.cells
+        with np.errstate(invalid="ignore", divide="ignore"):
+            r = (pm - p * m / self.cells) / np.sqrt(power_p * power_m)
+        floor = 1e-12 * self.cells
+        found: np.ndarray = np.where(power_m <= floor, np.nan, np.where(power_p <= floor, 0.0, r))
+        return found
+
+
+def feature_correlations(predicted: np.ndarray, measured: np.ndarray) -> np.ndarray:
+    """``Correlations`` (feature,) of predictions and measurements (cell, feature) that lie in memory."""
+    found = Correlations()
+    found.add(predicted, measured)
+    return found.values()
