@@ -8,7 +8,7 @@ import pytest
 from napari.components import ViewerModel
 
 from napari_apollo.errors import StoreError
-from napari_apollo.viewer import find_layers, open_study
+from napari_apollo.viewer import find_layers, open_study, show_results
 from napari_apollo.viewer.adopting import adopt, take_up
 from napari_apollo.viewer.compare import (
     ROLES,
@@ -113,6 +113,16 @@ def test_tools_find_what_layers_were_opened_from(small: SimpleNamespace) -> None
     assert take_up(session, small.store.path) == "store"
     assert take_up(session, small.predictions.path) == "predictions"
     assert take_up(session, small.folder) == ""
+
+
+def test_predictions_bring_their_cells(small: SimpleNamespace) -> None:
+    """As in the window of the demonstration, where Explore would ask for cells that are there."""
+    viewer, session = ViewerModel(), Session()
+    show_results(viewer, small.study, small.predictions)
+    adopt(session, viewer.layers)
+    assert session.predictions is not None
+    assert session.store is not None
+    assert session.store.path == small.store.path
 
 
 def test_what_cannot_be_opened_is_silent_for_layers_and_an_error_for_people(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,8 @@ from napari_apollo.viewer.state import Session
 def adopt(session: Session, layers: Iterable[Any]) -> None:
     """Take what layers were opened from into a session that has nothing of the kind yet.
 
-    So what was dropped on the window, or opened by a script, is there for the tools.
+    So what was dropped on the window, or opened by a script, is there for the tools. Predictions bring the
+    cells that they were made for.
 
     Parameters
     ----------
@@ -27,6 +29,9 @@ def adopt(session: Session, layers: Iterable[Any]) -> None:
     for opened in dict.fromkeys(shown.opened for layer in layers if (shown := about(layer)) is not None):
         if opened:
             take_up(session, Path(opened), only_missing=True)
+    if session.predictions is not None and session.store is None:
+        with suppress(ApolloError):  # the cells may lie elsewhere by now; the tools say what is missing
+            session.store = _cells_of(session.predictions)
 
 
 def take_up(session: Session, path: Path, *, only_missing: bool = False) -> str:
@@ -81,6 +86,12 @@ def _open_predictions(path: Path) -> Any:
     from napari_apollo.predict import PredictionStore
 
     return PredictionStore.open(path)
+
+
+def _cells_of(predictions: Any) -> Any:
+    from napari_apollo.viewer.overlay import cell_store_of
+
+    return cell_store_of(predictions)
 
 
 def _open_run(path: Path) -> Any:
