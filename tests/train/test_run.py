@@ -119,6 +119,33 @@ def test_a_silent_run_counts_as_dead(tmp_path: Path, make_store: Make, quick: di
     assert run.status().state == "failed"
 
 
+def test_a_run_that_is_going_on_is_not_replaced(
+    tmp_path: Path, make_store: Make, quick: dict[str, Any]
+) -> None:
+    store, config = make_store(), TrainConfig(output=tmp_path / "run", overwrite=True, **quick)
+    folder = RunFolder(train(store, config).folder)
+    folder.write_status(RunStatus(state="running", pid=os.getpid(), heartbeat=now()))
+    before = {path: path.stat().st_mtime_ns for path in folder.path.rglob("*")}
+    for begin in (train, start_run):
+        with pytest.raises(RunError, match="still going on"):
+            begin(store, config)
+    assert {path: path.stat().st_mtime_ns for path in folder.path.rglob("*")} == before
+
+
+def test_a_run_that_cannot_be_read_any_more_may_be_replaced(
+    tmp_path: Path, make_store: Make, quick: dict[str, Any]
+) -> None:
+    """Settings of another version, for example: overwriting is the way out."""
+    store, config = make_store(), TrainConfig(output=tmp_path / "run", overwrite=True, **quick)
+    folder = RunFolder(tmp_path / "run")
+    folder.path.mkdir()
+    folder.config_file.write_text('{"store": "a", "config": {"setting of another version": 1}}')
+    folder.write_status(RunStatus(state="done"))
+    run = start_run(store, config)
+    assert run.config == config
+    run.stop()
+
+
 def test_folders_that_are_no_runs_are_refused(tmp_path: Path, make_store: Make) -> None:
     with pytest.raises(RunError, match="no run folder"):
         Run(tmp_path)

@@ -25,6 +25,9 @@ from napari_apollo.train.tableconfig import TableTrainConfig
 State = Literal["starting", "running", "done", "stopped", "failed"]
 FINAL: tuple[State, ...] = ("done", "stopped", "failed")
 
+SILENCE = 300.0
+"""Seconds without a heartbeat after which a process of this number is taken to be another one. It shows
+life every second, but a machine that is overloaded, or was asleep, may hold it up for minutes."""
 
 Source = Path | tuple[Path, ...]
 """A cell store, or files of tables."""
@@ -163,6 +166,14 @@ class RunFolder:
         except ValidationError as error:
             raise RunError(self.status_file, f"holds no status of a training: {error}") from error
 
+    def busy(self) -> bool:
+        """Whether a process is at work in it; where the status cannot be read, none is."""
+        try:
+            status = self.read_status()
+        except RunError:
+            return False
+        return not status.over and process_lives(status.pid) and now() - status.heartbeat < SILENCE
+
     def append_metrics(self, values: dict[str, Any]) -> None:
         """Add a line to the metrics.
 
@@ -220,9 +231,12 @@ def prepare_folder(source: Source, config: AnyConfig) -> RunFolder:
     Raises
     ------
     RunError
-        When it exists and may not be replaced, or is something else than a run folder.
+        When it exists and may not be replaced, is something else than a run folder, or holds a run that is
+        still going on.
     """
     folder = RunFolder(config.output)
+    if folder.busy():
+        raise RunError(folder.path, "holds a run that is still going on.", "Wait for its end, or stop it.")
     if folder.path.exists():
         if any(folder.path.iterdir()) and not folder.config_file.exists():
             raise RunError(folder.path, "exists and is no run folder.", "Name another place.")

@@ -18,6 +18,7 @@ from napari_apollo.cells import CellStore
 from napari_apollo.errors import ApolloError, Cancelled, RunError, TrainingFailed
 from napari_apollo.progress import Progress, ShouldStop, Step, never, silent
 from napari_apollo.train.folder import (
+    SILENCE,
     AnyConfig,
     RunFolder,
     RunStatus,
@@ -29,10 +30,6 @@ from napari_apollo.train.tableconfig import TableTrainConfig
 
 if TYPE_CHECKING:
     from napari_apollo.model.apollo import Apollo
-
-SILENCE = 300.0
-"""Seconds without a heartbeat after which a process of this number is taken to be another one. It shows
-life every second, but a machine that is overloaded, or was asleep, may hold it up for minutes."""
 
 _POLL = 0.2  # seconds between two looks at the folder
 
@@ -244,8 +241,10 @@ def start_run(source: Any, config: AnyConfig) -> Run:
     else:
         path = source.path if isinstance(source, CellStore) else CellStore.open(source).path
         prepare = lambda: prepare_folder(path, config)  # noqa: E731
-    if RunFolder(config.output).status_file.exists() and Run(config.output).alive:
-        raise RunError(config.output, "holds a run that is still going on.", "Stop it first.")
+    child = _children.get(Path(config.output).absolute())
+    if child is not None and child.poll() is None and Run(config.output).alive:
+        # However long a busy machine has held up its heartbeat, by which others go.
+        raise RunError(config.output, "holds a run that is still going on.", "Wait for its end, or stop it.")
     folder = prepare()
     _launch(folder)
     return Run(folder.path)
