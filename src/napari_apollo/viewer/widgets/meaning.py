@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 _NAME = "interpretation"
 _SETTINGS = (
-    "parts", "directions", "permutations", "fdr", "least_effect", "probe", "label", "phenotypes", "ablation",
+    "directions", "permutations", "fdr", "least_effect", "probe", "label", "phenotypes", "ablation",
     "published", "most_cells", "device", "seed",
 )  # fmt: skip
 
