@@ -174,6 +174,40 @@ def test_study_takes_what_is_dropped(viewer: Any, small: SimpleNamespace) -> Non
     assert tool.path.path == small.study.path
 
 
+def test_images_dropped_while_others_are_read_are_all_there(viewer: Any, tmp_path: Path) -> None:
+    for name in "abc":
+        tifffile.imwrite(tmp_path / f"{name}.tif", np.ones((2, 40, 40), np.uint16), photometric="minisblack")
+    tool = dock(viewer, "Study")["Study"]
+    for name in "ab":
+        tool.add_paths([tmp_path / f"{name}.tif"])
+    assert tool.session.jobs.wait(20)
+    assert [row.image.name for row in tool.draft.rows] == ["a.tif", "b.tif"]
+    tool.add_paths([tmp_path / "c.tif"])
+    tool.table.item(0, 2).setText("ada")  # while the third is read
+    tool.check()
+    assert tool.session.jobs.wait(20)
+    assert [row.image.name for row in tool.draft.rows] == ["a.tif", "b.tif", "c.tif"]
+    assert tool.draft.rows[0].donor == "ada"
+
+
+def test_a_study_segmented_meanwhile_does_not_undo_what_is_typed(viewer: Any, work: SimpleNamespace) -> None:
+    tool = dock(viewer, "Study")["Study"]
+    tool.table.item(0, 2).setText("ada")
+    labels = work.folder / "new.tif"
+    tifffile.imwrite(labels, np.zeros((90, 120), np.int32))
+    before = work.session.study
+    names = [field.field for field in before]
+    work.session.study = before.with_labels({names[0]: labels}).to_csv(work.folder / "segmented.csv")
+    assert tool.draft.rows[0].donor == "ada"
+    assert tool.draft.rows[0].labels == labels
+    assert "not saved yet" in tool.status.text()
+    tool.save.click()
+    assert work.session.study.fields[0].donor == "ada"
+    assert work.session.study.fields[0].labels == labels
+    work.session.study = before  # nothing is unsaved now
+    assert tool.draft.rows[0].donor == before.fields[0].donor
+
+
 def test_study_shows_a_field_and_checks_files(viewer: Any, work: SimpleNamespace) -> None:
     tool = dock(viewer, "Study")["Study"]
     tool.table.selectRow(1)

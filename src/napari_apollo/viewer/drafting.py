@@ -169,6 +169,18 @@ class StudyDraft:
         self._extend([DraftRow.of_field(known) for known in fields])
         return len(self.rows) - before
 
+    def join(self, other: StudyDraft) -> None:
+        """Add the rows and the notes of another draft."""
+        self._extend(other.rows)
+        self.notes += other.notes
+
+    def take_labels(self, other: StudyDraft) -> None:
+        """Take the label images that another draft has for the same fields."""
+        labels = {(row.image, row.name): row.labels for row in other.rows}
+        self.rows = [
+            replace(row, labels=labels.get((row.image, row.name)) or row.labels) for row in self.rows
+        ]
+
     def remove(self, rows: Iterable[int]) -> None:
         """Take rows out."""
         gone = set(rows)

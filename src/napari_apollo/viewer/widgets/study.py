@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 from qtpy.QtGui import QDragEnterEvent, QDropEvent
 from qtpy.QtWidgets import QComboBox, QLineEdit
 
+from napari_apollo.progress import Progress, ShouldStop, Step, stop_if_asked
 from napari_apollo.study import Study
 from napari_apollo.viewer.adopting import adopt
 from napari_apollo.viewer.drafting import DraftRow, StudyDraft
@@ -27,11 +28,13 @@ _SHOWN_PROBLEMS = 6
 class StudyTool(Tool):
     """Put a study together: which images, whose cells, which stains."""
 
-    job_keys: ClassVar[tuple[str, ...]] = ("study",)
+    job_keys: ClassVar[tuple[str, ...]] = ("read", "check")
 
     def build(self) -> None:
         """Add the parts."""
         self.draft = StudyDraft()
+        self._known: list[DraftRow] = []  # as the session's study has them
+        self._unread: list[Path] = []
         self.setAcceptDrops(True)
         self.drop = DropArea(
             "Drop folders, images or a manifest here", "Folders, image files, or a CSV that lists them"
@@ -89,22 +92,31 @@ class StudyTool(Tool):
 
     def add_paths(self, paths: Sequence[Path]) -> None:
         """Add manifests, folders and images; the files are looked at beside the window."""
-        known = len(self.draft.notes)
-        draft = StudyDraft(list(self.draft.rows), list(self.draft.notes))
+        wanted = [*self._unread, *paths]  # what is still being read is read anew, with the rest
 
-        def read(*_: Any) -> StudyDraft:
-            draft.add(paths)
-            return draft
+        def read(progress: Progress, should_stop: ShouldStop) -> StudyDraft:
+            found = StudyDraft()
+            for number, path in enumerate(wanted):
+                stop_if_asked(should_stop)
+                progress(Step("Looking at images", number, len(wanted), path.name))
+                found.add([path])
+            return found
 
         def take(found: StudyDraft) -> None:
-            self.draft = found
-            manifest = [path for path in paths if path.suffix.lower() == ".csv"]
+            self.draft.join(found)
+            manifest = [path for path in wanted if path.suffix.lower() == ".csv"]
             if manifest and self.path.path is None:
                 self.path.path = manifest[0]
             self._fill()
-            self._say_notes(found.notes[known:])
+            self._say_notes(found.notes)
 
-        self.run("Looking at images", read, key="study", then=take)
+        def over(*_: object) -> None:
+            self._unread = []
+
+        job = self.run("Looking at images", read, key="read", then=take)
+        if job.running:
+            self._unread = wanted
+            job.ended.connect(over, check_nargs=False)
 
     def add_layers(self) -> None:
         """Add the images that are open in the viewer."""
@@ -141,7 +153,7 @@ class StudyTool(Tool):
         self.run(
             "Checking the study",
             lambda progress, should_stop: study.examine(progress=progress, should_stop=should_stop),
-            key="study",
+            key="check",
             then=told,
         )
 
@@ -149,6 +161,7 @@ class StudyTool(Tool):
         """Write the manifest and hand the study to the other tools."""
         study = self.attempt("Saving the study", self._saved)
         if study is not None:
+            self._known = list(self.draft.rows)
             self.session.study = study
             self.say(f"Saved {len(study)} fields to {short(study.path or '')}.", "good")
 
@@ -184,8 +197,15 @@ class StudyTool(Tool):
         if study is None:
             self._fill()
             return
-        self.draft = StudyDraft.of(study)
-        self.path.path = study.path
+        given = StudyDraft.of(study)
+        if self.draft.rows and self.draft.rows != self._known:
+            # Somebody is still at work here; what was segmented meanwhile is no reason to forget that.
+            self.draft.take_labels(given)
+            self.say("What was changed here is not saved yet, and is kept: press Save study to use it.")
+        else:
+            self.draft = given
+            self.path.path = study.path
+        self._known = list(given.rows)
         self._fill()
 
     def _layers_changed(self, event: object = None) -> None:
