@@ -219,7 +219,7 @@ def _model(path: Path) -> dict[str, Any]:
         "tables": {name: f"{len(table.features)} features" for name, table in card.tables.items()},
         "crop_size": card.crop_size,
         "pixel_size_um": card.pixel_size_um,
-        "held_out": card.held_out.model_dump(),
+        "held_out": card.held_out.model_dump(exclude={"fields"}),
         "scores": card.scores,
         "sizes": card.sizes,
         "gap": card.gap,

@@ -34,6 +34,9 @@ class HeldOut(BaseModel):
         Donors, fields or regions that decided when to stop, and nothing else.
     cells
         Number of cells of each part: ``train``, ``validation``, ``test``.
+    fields
+        Of a split that the study stated, the fields of the cells in ``train`` and in ``validation``: another
+        study may state another split.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -42,6 +45,7 @@ class HeldOut(BaseModel):
     test: tuple[str, ...] = ()
     validation: tuple[str, ...] = ()
     cells: dict[str, int] = {}
+    fields: dict[str, tuple[str, ...]] = {}
 
 
 class Verdict(BaseModel):

@@ -21,7 +21,8 @@ def parts_of(obs: pd.DataFrame, card: ModelCard, crop_size: int) -> np.ndarray:
 
     Where the cells are those of the training, its choice is made again and is the same. Of another
     store, the donors or fields that the model names as held out are ``test`` or ``validation``, and
-    the rest is taken for ``train``: nothing is called unseen that may have been seen.
+    the rest is taken for ``train``: nothing is called unseen that may have been seen. A model that went by
+    the split of its study goes by that of the store, but for fields that it learnt from.
 
     Parameters
     ----------
@@ -50,6 +51,14 @@ def parts_of(obs: pd.DataFrame, card: ModelCard, crop_size: int) -> np.ndarray:
             named = obs["donor"].astype(str).isin(units) | obs["field"].astype(str).isin(units)
         else:
             named = obs["split"].astype(str) == name
+            # The study may state another split than the one that was learnt by.
+            learnt = [
+                field
+                for part_of, fields in card.held_out.fields.items()
+                if part_of != name
+                for field in fields
+            ]
+            named &= ~obs["field"].astype(str).isin(learnt)
         part[named.to_numpy() & (part != "")] = name
     return part
 

@@ -38,7 +38,13 @@ def card_of_training(
         objective=config.objective,
         training=config.model_dump(mode="json", exclude={"output", "overwrite"}),
         fingerprint=fingerprint,
-        held_out=HeldOut(by=split.by, test=split.test, validation=split.validation, cells=split.counts()),
+        held_out=HeldOut(
+            by=split.by,
+            test=split.test,
+            validation=split.validation,
+            cells=split.counts(),
+            fields=dict(split.fields),
+        ),
         versions={
             "napari-apollo": __version__,
             "torch": torch.__version__,

@@ -6,7 +6,9 @@ is the weakest kind and is called so. The choice depends on the seed and on name
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -34,12 +36,15 @@ class Split:
         ``field`` or ``region``.
     test, validation
         Names of what was held out.
+    fields
+        Where the study stated the split, which names nothing: fields of cells in ``train``, ``validation``.
     """
 
     part: np.ndarray
     by: str
     test: tuple[str, ...]
     validation: tuple[str, ...]
+    fields: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
 
     def cells(self, part: str) -> np.ndarray:
         """Positions (n,) int64 of the cells of a part."""
@@ -105,7 +110,10 @@ def split_cells(
         _, chosen, validation = _choose(obs, part != TEST, validation_fraction, seed, "validation", enough=2)
         part[chosen] = VALIDATION
     _leave_gap(obs, part, crop_size / 2)
-    split = Split(part, by, test, validation)
+    names = obs["field"].astype(str).to_numpy()
+    learnt = (TRAIN, VALIDATION) if by == "split" else ()
+    fields = {name: tuple(sorted(set(names[part == name].tolist()))) for name in learnt}
+    split = Split(part, by, test, validation, fields)
     _check(obs, split)
     return split
 
