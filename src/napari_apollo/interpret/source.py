@@ -103,7 +103,7 @@ def _of_store(store: CellStore, config: InterpretConfig) -> Source:
         )
     if config.store is not None:
         raise ConfigError(
-            f"{store.path} and {config.store} are both cell stores; give the run or model folder with a store."
+            f"{store.path} and {config.store} are both cell stores; give a run or model folder with a store."
         )
     return Source(store, None, "")
 
