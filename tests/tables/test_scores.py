@@ -49,12 +49,33 @@ def test_lisi_is_its_definition() -> None:
         low, high = 1e-6, 1e6
         for _ in range(200):  # the width at which the entropy is log(10)
             width = np.sqrt(low * high)
-            weight = np.exp(-width * distance[near] ** 2)
+            weight = np.exp(-width * distance[near])
             weight /= weight.sum()
             wide = stats.entropy(weight) > np.log(10)
             low, high = (width, high) if wide else (low, width)
         share = np.array([weight[kind[near] == k].sum() for k in range(3)])
         assert found[cell] == pytest.approx(1 / (share**2).sum(), rel=1e-3)
+
+
+def test_lisi_is_that_of_harmonypy() -> None:
+    """Values of ``harmonypy.compute_lisi`` 2.1.0 (by the authors' collaborators; under the GPL, so that it is
+    no dependency) on these points: ``compute_lisi(points, groups, list(groups), perplexity=...)``.
+    """
+    i = np.arange(240)
+    points = np.stack(
+        [np.sin(1.7 * i) + 0.6 * (i % 3), np.cos(2.3 * i * i % 11), np.sin(0.37 * i) * (i % 5)], axis=1
+    )
+    groups = {"third": (i % 3).astype(str), "half": np.where(i % 7 < 3, "a", "b")}
+    golden = {
+        (30, "third"): ([2.57123, 2.19612, 2.98506, 2.4156, 2.54708, 1.68503], 2.54628),
+        (30, "half"): ([1.72808, 1.99298, 1.96898, 1.59799, 1.53174, 1.86207], 1.81489),
+        (10, "third"): ([2.04127, 1.86485, 2.9329, 1.78662, 1.76559, 1.2136], 2.14840),
+        (10, "half"): ([1.62339, 1.88626, 1.5886, 1.31238, 1.50523, 1.62521], 1.67073),
+    }
+    for (perplexity, name), (first, mean) in golden.items():
+        found = lisi(points, groups[name], perplexity=perplexity)
+        assert found[:6] == pytest.approx(first, abs=2e-5)
+        assert found.mean() == pytest.approx(mean, abs=1e-5)
 
 
 def test_neighbourhoods_need_cells_that_are_finite() -> None:

@@ -33,9 +33,10 @@ def silhouette(latents: ArrayLike, groups: ArrayLike, *, most: int = 5000, seed:
 def lisi(latents: ArrayLike, groups: ArrayLike, *, perplexity: int = PERPLEXITY) -> Floats:
     """Local inverse Simpson's index of every cell (Korsunsky et al., Nature Methods 2019).
 
-    Among the ``3 perplexity`` nearest neighbours, weighted by a Gaussian whose entropy is log(perplexity),
-    one over the probability that two of them are of the same group: 1 where a neighbourhood is of one group,
-    the number of groups where they mix evenly.
+    Among the ``3 perplexity`` nearest neighbours, weighted by exp(-width x distance) with the entropy
+    log(perplexity), one over the probability that two of them are of the same group: 1 where a neighbourhood
+    is of one group, the number of groups where they mix evenly. Distances are not squared: so it is in the
+    authors' code, whatever a Gaussian would be, and in harmonypy, whose values a test compares.
 
     Parameters
     ----------
@@ -101,16 +102,14 @@ def _neighbours(values: Floats, count: int) -> tuple[Floats, NDArray[np.int64]]:
 
 
 def _kernel(distance: Floats, perplexity: float) -> Floats:
-    """Weights (cell, neighbour) that add up to 1, exp(-width d²) with the entropy of ``perplexity``
-    equals.
-    """
-    square = distance**2 - (distance**2).min(axis=1, keepdims=True)
-    scale = np.maximum(square.mean(axis=1, keepdims=True), 1e-12)
-    low, high = np.full((len(square), 1), -12.0), np.full((len(square), 1), 12.0)  # of log width x scale
-    weight = np.full_like(square, 1 / square.shape[1])
+    """Weights (cell, neighbour) that add up to 1, exp(-width d) with the entropy of ``perplexity`` equals."""
+    beyond = distance - distance.min(axis=1, keepdims=True)
+    scale = np.maximum(beyond.mean(axis=1, keepdims=True), 1e-12)
+    low, high = np.full((len(beyond), 1), -12.0), np.full((len(beyond), 1), 12.0)  # of log width x scale
+    weight = np.full_like(beyond, 1 / beyond.shape[1])
     for _ in range(_STEPS):
         middle = (low + high) / 2
-        weight = np.exp(-np.exp(middle) * square / scale)
+        weight = np.exp(-np.exp(middle) * beyond / scale)
         weight /= weight.sum(axis=1, keepdims=True)
         entropy = -(weight * np.log(np.maximum(weight, 1e-300))).sum(axis=1, keepdims=True)
         wide = entropy > np.log(perplexity)
