@@ -245,15 +245,19 @@ def test_dimensions_that_hold_nothing_or_nothing_of_their_own_are_closed() -> No
     rng = np.random.default_rng(1)
     truth = rng.normal(size=(1500, 2))
     means = np.column_stack([truth[:, 0], np.tanh(truth[:, 0]), truth[:, 1], truth[:, 0] + truth[:, 1]])
-    kept = distinct_dimensions(means, np.ones(4, bool), 0.97)
-    assert kept.sum() == 2
-    assert not (kept[0] and kept[1])  # one tells the other
-    assert distinct_dimensions(means, np.array([False, True, True, False]), 0.97).tolist() == [
+    held = np.array([1.5, 1.0, 1.2, 1.4])
+    kept = distinct_dimensions(means, np.ones(4, bool), held, 0.97)
+    assert kept.tolist() == [True, False, False, True]  # each time what holds least of what others tell
+    assert distinct_dimensions(means, np.array([False, True, True, False]), held, 0.97).tolist() == [
         False,
         True,
         True,
         False,
     ]
+    # Faint copies tell a strong dimension better than it tells them, each of which has noise: it stays.
+    faint = np.column_stack([truth[:, 0], *(0.3 * truth[:, [0]] + 0.03 * rng.normal(size=(1500, 3))).T])
+    kept = distinct_dimensions(faint, np.ones(4, bool), np.array([1.5, 0.1, 0.1, 0.1]), 0.9)
+    assert kept.tolist() == [True, False, False, False]
 
     network, _, objective = start()
     posteriors = objective.posteriors

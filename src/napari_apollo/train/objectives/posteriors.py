@@ -92,7 +92,8 @@ class Posteriors:
         if told < 1:
             for name, table in tables.items():
                 means = split(table.values)[0].cpu().numpy()
-                chosen = distinct_dimensions(means, used[name].cpu().numpy(), told)
+                held = held_nats(table, network.kept(name)).cpu().numpy()
+                chosen = distinct_dimensions(means, used[name].cpu().numpy(), held, told)
                 used[name] = torch.from_numpy(chosen).to(table.values.device)
         network.keep(used)
         if told < 1 and unwind:

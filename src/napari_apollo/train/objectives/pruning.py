@@ -50,8 +50,13 @@ def used_dimensions(
     return used
 
 
-def distinct_dimensions(means: np.ndarray, open_: np.ndarray, most: float, seed: int = 0) -> np.ndarray:
+def distinct_dimensions(
+    means: np.ndarray, open_: np.ndarray, held: np.ndarray, most: float, seed: int = 0
+) -> np.ndarray:
     """Dimensions that are left when those go, one by one, that the others tell already.
+
+    A faint copy of a factor tells the dimension that holds it as well as the other way round: what holds
+    least goes first, or the factor would be left in a place where next to nothing of it is known.
 
     Parameters
     ----------
@@ -59,9 +64,10 @@ def distinct_dimensions(means: np.ndarray, open_: np.ndarray, most: float, seed:
         (cell, d) float.
     open_
         (d,) bool: dimensions to choose from.
+    held
+        (d,) nats that each dimension holds.
     most
-        A dimension goes when its non-linear, held-out R² from the others is above this; the one that is
-        told best goes first.
+        A dimension goes when its non-linear, held-out R² from the others is above this.
     seed
         Of the folds.
 
@@ -79,10 +85,10 @@ def distinct_dimensions(means: np.ndarray, open_: np.ndarray, most: float, seed:
             float(readable(np.delete(rows[:, chosen], i, axis=1), rows[:, [index]], seed=seed)[0])
             for i, index in enumerate(chosen)
         ]
-        best = int(np.nanargmax(told))
-        if told[best] <= most:
+        double = [i for i, part in enumerate(told) if part > most]
+        if not double:
             break
-        del chosen[best]
+        del chosen[min(double, key=lambda i: held[chosen[i]])]
     result = np.zeros(len(open_), bool)
     result[chosen] = True
     return result
