@@ -13,7 +13,7 @@ from napari_apollo.errors import DataError
 from napari_apollo.interpret.cells import usable
 from napari_apollo.interpret.discriminant import balanced, discriminant, shares_called, sums_of
 from napari_apollo.interpret.phenotypes import classify
-from napari_apollo.interpret.samples import samples_of
+from napari_apollo.interpret.samples import orders_of, samples_of
 
 
 def test_foci_tell_the_condition(planted: SimpleNamespace) -> None:
@@ -63,6 +63,25 @@ def test_null_donors_give_no_discoveries_at_the_stated_rate(planted: SimpleNames
         p.append(found.table["p"].iloc[0])
     assert np.mean(np.array(p) <= 0.05) <= 0.17  # 1.5 of 30 are expected; 6 come by chance once in 300 trials
     assert 0.3 < np.mean(p) < 0.7
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_whatever_the_conditions_are_their_p_values_are_those_of_chance(
+    planted: SimpleNamespace, seed: int
+) -> None:
+    """Of all ways to give six donors two conditions no more than k of 20 have a p-value of k/20 or less."""
+    rng = np.random.default_rng(seed)
+    cells = planted.cells.select(np.flatnonzero(np.isin(planted.cells.donors, [f"D{k}" for k in range(6)])))
+    donor = np.array([int(name[1:]) for name in cells.donors])
+    values = rng.normal(size=(len(cells), 4)) + 2 * rng.normal(size=(6, 4))[donor]
+    p = []
+    for order in orders_of(np.repeat([0, 1], 3)):
+        label = np.array(["a", "b"])[order[donor]]
+        found = classify(cells, label=label, inputs={"x": values}, folds=2, ablation=False, permutations=20)
+        p.append(found.table["p"].iloc[0])
+    assert len(p) == 20
+    for k in range(1, 21):
+        assert (np.array(p) <= k / 20 + 1e-9).sum() <= k
 
 
 def test_folds_keep_donors_together_and_have_every_class() -> None:

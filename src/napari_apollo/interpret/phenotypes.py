@@ -22,7 +22,7 @@ from napari_apollo.interpret.discriminant import (
 )
 from napari_apollo.interpret.samples import Samples, accuracy_interval, permuted_labels, samples_of
 from napari_apollo.predict.table import PROTEIN_SPECIFIC, SHARED
-from napari_apollo.probes.statistics import benjamini_hochberg, p_of
+from napari_apollo.probes.statistics import benjamini_hochberg, donor_folds, p_of
 from napari_apollo.progress import Progress, ShouldStop, Step, never, silent, stop_if_asked
 
 Floats = NDArray[np.float64]
@@ -237,7 +237,11 @@ class _Task:
         self.sums = sums_of(self.values, self.sample_of, len(present))
 
     def recall(
-        self, label: NDArray[np.int64], shrinkage: float | None, columns: NDArray[np.int64] | None = None
+        self,
+        label: NDArray[np.int64],
+        shrinkage: float | None,
+        columns: NDArray[np.int64] | None = None,
+        fold: NDArray[np.int64] | None = None,
     ) -> tuple[Floats, NDArray[np.int64], list[float]]:
         """Share of cells right (sample,), predicted classes (cell,), and shrinkage by fold."""
         values, sums = self.values, self.sums
@@ -246,7 +250,7 @@ class _Task:
             grid = np.ix_(np.arange(len(label)), columns, columns)
             sums = Sums(sums.count, sums.total[:, columns], sums.squares[grid])
         predicted, chosen = held_out_classes(
-            values, self.sample_of, sums, label, self.classes, self.fold, shrinkage
+            values, self.sample_of, sums, label, self.classes, self.fold if fold is None else fold, shrinkage
         )
         hit = predicted == label[self.sample_of]
         tested = predicted >= 0
@@ -274,10 +278,18 @@ class _Task:
         }, confused
 
     def p_value(self, permutations: int, seed: int, should_stop: ShouldStop) -> float:
-        """Of the accuracy with a fixed shrinkage, among permuted conditions."""
+        """Of the accuracy with a fixed shrinkage, among permuted conditions.
+
+        Folds are spread by conditions, so permuted ones get folds of their own: held-out donors of one and
+        the same condition are told worse than others, and the data would have the better folds.
+        """
 
         def accuracy(label: NDArray[np.int64]) -> float:
-            return float(balanced(self.recall(label, _TEST_SHRINKAGE)[0], label, self.classes)[0])
+            fold = self.fold
+            if not self.samples.within:  # else donors have the same conditions under every permutation
+                folds = int(self.samples.fold.max()) + 1
+                fold = donor_folds(self.unit.tolist(), folds, strata=label.tolist(), seed=seed)
+            return float(balanced(self.recall(label, _TEST_SHRINKAGE, fold=fold)[0], label, self.classes)[0])
 
         observed = accuracy(self.label)
         null = []
