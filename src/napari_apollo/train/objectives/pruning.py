@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 from torch import Tensor
@@ -15,6 +15,10 @@ CELLS = 800
 
 _DEPENDENT = 0.5
 """Least part of a dimension that others tell before it counts as wound with them."""
+
+_FAINT = 0.5
+"""Dimensions that hold a smaller part of what another one holds cannot stand for it, whatever they tell: a
+faint copy with some noise tells the dimension that holds a factor better than it is told."""
 
 
 def held_nats(table: LatentTable, kept: Tensor) -> Tensor:
@@ -55,8 +59,8 @@ def distinct_dimensions(
 ) -> np.ndarray:
     """Dimensions that are left when those go, one by one, that the others tell already.
 
-    A faint copy of a factor tells the dimension that holds it as well as the other way round: what holds
-    least goes first, or the factor would be left in a place where next to nothing of it is known.
+    What holds least goes first, and nothing for the sake of what is faint beside it: a factor would be left
+    in a place where next to nothing of it is known.
 
     Parameters
     ----------
@@ -81,17 +85,23 @@ def distinct_dimensions(
     chosen = [int(index) for index in np.flatnonzero(open_)]
     rows = means[:: max(1, len(means) // CELLS)]
     while len(chosen) > 1:
-        told = [
-            float(readable(np.delete(rows[:, chosen], i, axis=1), rows[:, [index]], seed=seed)[0])
-            for i, index in enumerate(chosen)
-        ]
-        double = [i for i, part in enumerate(told) if part > most]
+        told = {
+            index: float(readable(rows[:, others], rows[:, [index]], seed=seed)[0])
+            for index in chosen
+            if (others := _beside(index, chosen, held))
+        }
+        double = [index for index, part in told.items() if part > most]
         if not double:
             break
-        del chosen[min(double, key=lambda i: held[chosen[i]])]
+        chosen.remove(min(double, key=lambda index: held[index]))
     result = np.zeros(len(open_), bool)
     result[chosen] = True
     return result
+
+
+def _beside(index: int, among: Iterable[int], held: np.ndarray) -> list[int]:
+    """Dimensions among some that are not faint beside one of them."""
+    return [other for other in among if other != index and held[other] >= _FAINT * held[index]]
 
 
 def wound_dimension(
@@ -134,9 +144,9 @@ def wound_dimension(
     moved = np.linalg.eigvalsh(sensitivity).mean(axis=0)
     if len(held) < 2 or moved[0] >= least * moved[-1]:
         return None
-    told = [
-        float(readable(np.column_stack([np.delete(means, i, axis=1), shared]), means[:, [i]], seed=seed)[0])
-        for i in range(len(held))
-    ]
+    told = []
+    for i in range(len(held)):
+        others = np.column_stack([means[:, _beside(i, range(len(held)), held)], shared])
+        told.append(float(readable(others, means[:, [i]], seed=seed)[0]))
     wound = [i for i, part in enumerate(told) if part > _DEPENDENT]
     return min(wound, key=lambda i: held[i]) if wound else None
