@@ -522,3 +522,45 @@ def test_only_the_newest_question_is_answered(qtbot: Any, screen: str) -> None:
     background.ask(6)
     qtbot.wait(50)
     assert answers == [(7, 14)]
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_a_closed_tool_is_gone(work: SimpleNamespace, name: str, qtbot: Any) -> None:
+    from qtpy.compat import isalive
+
+    tool = dock(work.viewer, name)[name]
+    work.viewer.window.remove_dock_widget(tool)
+    qtbot.waitUntil(lambda: not isalive(tool))
+    work.session.selection = [3]
+    work.session.store = CellStore.open(work.session.store.path)
+    assert dock(work.viewer, name)[name] is not tool
+    assert work.session.jobs.wait(20)
+
+
+def test_what_is_measured_is_there_though_the_tool_was_closed(work: SimpleNamespace, qtbot: Any) -> None:
+    tool = dock(work.viewer, "Measure")["Measure"]
+    tool.form.set(families=("shape",), workers=1)
+    work.session.selection = [2, 5]
+    tool.measure()
+    work.viewer.window.remove_dock_widget(tool)
+    assert work.session.jobs.wait(90)
+    assert work.session.store.table.n_vars > 5
+    assert work.session.selection.tolist() == [2, 5]
+
+
+def test_what_was_opened_meanwhile_stays(
+    work: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[str] = []
+    monkeypatch.setattr("napari_apollo.viewer.tool.tell", told.append)
+    tool = dock(work.viewer, "Measure")["Measure"]
+    tool.form.set(families=("shape",), workers=1)
+    measured = work.session.store.path
+    tool.measure()
+    shutil.copytree(work.small.folder / "small.cells.zarr", tmp_path / "other.cells.zarr")
+    other = work.session.store = CellStore.open(tmp_path / "other.cells.zarr")
+    assert work.session.jobs.wait(90)
+    assert work.session.store is other
+    assert len(told) == 1
+    assert str(measured) in told[0]
+    assert CellStore.open(measured).table.n_vars > 5

@@ -100,3 +100,23 @@ def test_a_child_of_one_call_is_gone_afterwards() -> None:
     while threading.active_count() > before and time.monotonic() < end:
         time.sleep(0.02)
     assert threading.active_count() <= before
+
+
+@pytest.mark.parametrize("seconds", [0.0, 0.002, 0.05])
+def test_a_process_that_is_only_just_starting_is_ended_too(seconds: float) -> None:
+    """As when a tool is opened and closed at once."""
+    child = ChildProcess()
+    ended = threading.Event()
+
+    def ask() -> None:
+        with pytest.raises((Cancelled, WorkFailed)):
+            child.call("napari_apollo.viewer.work:ready", {"engine": "threshold"}, silent, never)
+        ended.set()
+
+    thread = threading.Thread(target=ask)
+    thread.start()
+    time.sleep(seconds)
+    child.close()
+    thread.join(20)
+    assert ended.is_set()
+    assert not child.alive

@@ -268,6 +268,89 @@ def test_segment_preview_correct_and_crop(viewer: Any, work: SimpleNamespace) ->
     assert f"{passed} of" not in tool.crop.counts.text()
 
 
+def one_nucleus_deleted(tool: Any) -> int:
+    """Delete the first nucleus of the field that is corrected; its number."""
+    number = int(np.unique(tool.correct.layer.data)[1])
+    tool.correct.pick_at(number)
+    tool.correct.delete()
+    return number
+
+
+def test_corrections_that_nobody_saved_come_back(viewer: Any, work: SimpleNamespace) -> None:
+    tool = dock(viewer, "Segment and crop")["Segment and crop"]
+    tool.field.setCurrentText("half_CD4")
+    field = work.session.study["half_CD4"]
+    before = tifffile.imread(field.labels)
+    tool.correct_field()
+    number = one_nucleus_deleted(tool)
+    tool.show_button.click()  # the layer goes
+    assert "were not saved; they are kept" in tool.status.text()
+    assert np.array_equal(tifffile.imread(field.labels), before)
+    tool.correct_field()
+    assert "are back" in tool.status.text()
+    assert number not in tool.correct.layer.data
+    tool.correct_field()  # the saved ones are asked for
+    assert np.array_equal(tool.correct.layer.data, before)
+    one_nucleus_deleted(tool)
+    viewer.layers.clear()
+    tool.correct_field()
+    assert number not in tool.correct.layer.data
+    tool.correct.save_labels()
+    assert tifffile.imread(field.labels).max() == len(np.unique(before)) - 2
+    assert not list(field.labels.parent.glob("*unsaved*"))
+    tool.correct_field()
+    assert "are back" not in tool.status.text()
+
+
+def test_corrections_outlive_the_tool_and_the_window(viewer: Any, work: SimpleNamespace, qtbot: Any) -> None:
+    from qtpy.QtGui import QCloseEvent
+
+    from napari_apollo.viewer.parts import main_window
+
+    tool = dock(viewer, "Segment and crop")["Segment and crop"]
+    field = work.session.study["half_CD4"]
+    tool.correct_field()
+    tool.correct.setVisible(True)
+    layer = tool.correct.layer
+    number = one_nucleus_deleted(tool)
+    tool.correct.showEvent(None)
+    tool.correct.eventFilter(main_window(tool), QCloseEvent())
+    (kept,) = field.labels.parent.glob("*unsaved*")
+    assert number not in tifffile.imread(kept)
+    viewer.window.remove_dock_widget(tool)
+    qtbot.waitUntil(lambda: not any("CorrectPart" in repr(each) for each in layer.mouse_drag_callbacks))
+    assert layer in viewer.layers
+    second = int(np.unique(layer.data)[1])
+    layer.data_setitem(np.nonzero(layer.data == second), 0)  # painted on with no tool there
+    tool = dock(viewer, "Segment and crop")["Segment and crop"]
+    tool.correct_field()
+    assert second not in tool.correct.layer.data
+    assert number not in tool.correct.layer.data
+
+
+def test_segmenting_over_corrections_asks_first(viewer: Any, work: SimpleNamespace) -> None:
+    tool = dock(viewer, "Segment and crop")["Segment and crop"]
+    tool.form.set(engine="threshold", diameter=9)
+    tool.field.setCurrentText("half_CD4")
+    tool.scope.setCurrentText("Field shown")
+    tool.correct_field()
+    one_nucleus_deleted(tool)
+    tool.correct.save_labels()
+    tool.start.click()
+    assert not list(work.session.jobs.of("segment"))
+    assert "half_CD4 were corrected by hand" in tool.status.text()
+    tool.field.setCurrentText("half_CD8")
+    tool.start.click()
+    assert list(work.session.jobs.of("segment"))
+    work.session.jobs.cancel("segment")
+    tool.field.setCurrentText("half_CD4")
+    tool.start.click()
+    tool.start.click()
+    assert list(work.session.jobs.of("segment"))
+    work.session.jobs.cancel("segment")
+    assert work.session.jobs.wait(10)
+
+
 def test_an_error_stands_in_the_tool_and_harms_nothing(viewer: Any, work: SimpleNamespace) -> None:
     tool = dock(viewer, "Segment and crop")["Segment and crop"]
     tool.form.set(engine="threshold", diameter=9, diameter_unit="um", stain="CD8")

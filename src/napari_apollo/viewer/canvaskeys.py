@@ -9,6 +9,8 @@ from qtpy.QtGui import QKeyEvent
 from qtpy.QtOpenGLWidgets import QOpenGLWidget
 from qtpy.QtWidgets import QWidget
 
+from napari_apollo.viewer.parts import main_window
+
 _PLAIN = (Qt.KeyboardModifier.NoModifier, Qt.KeyboardModifier.KeypadModifier)
 
 
@@ -39,11 +41,8 @@ class CanvasKeys(QObject):
     def _listen(self) -> None:
         self.end()
         owner = self.parent()
-        window = owner if isinstance(owner, QWidget) else None
-        while window is not None and (above := window.parentWidget()) is not None:
-            window = above  # a tool that floats still belongs to the main window
-        if window is not None:
-            self._canvases = window.findChildren(QOpenGLWidget)
+        if isinstance(owner, QWidget):
+            self._canvases = main_window(owner).findChildren(QOpenGLWidget)
             for canvas in self._canvases:
                 canvas.installEventFilter(self)
 

@@ -81,6 +81,7 @@ class ChildProcess:
         self._words: IO[bytes] | None = None
         self._lines: queue.Queue[str | None] = queue.Queue()
         self._lock = threading.Lock()
+        self._closed = False
 
     @property
     def alive(self) -> bool:
@@ -102,13 +103,16 @@ class ChildProcess:
         ApolloError
             The error that the function met, of its own type; ``WorkFailed`` where the process died.
         Cancelled
-            When ``should_stop`` said so.
+            When ``should_stop`` said so, or the process was closed.
         """
         with self._lock:
             self._ensure()
             self._tell({"function": function, "arguments": arguments})
             asked = 0.0
             while True:
+                if self._closed:  # perhaps while the process was only just starting
+                    self._end()
+                    raise Cancelled("The working process was closed.")
                 if not asked and should_stop():
                     asked = time.monotonic()
                     self._tell({"stop": True})
@@ -132,17 +136,17 @@ class ChildProcess:
                     return told["result"]
 
     def close(self) -> None:
-        """End the process."""
+        """End the process for good; one that is only just starting, too."""
+        self._closed = True
         process = self._process
-        if process is None:
-            return
-        with contextlib.suppress(OSError):
-            if process.stdin is not None:
-                process.stdin.close()
-        try:
-            process.wait(0.2)
-        except subprocess.TimeoutExpired:
-            process.kill()
+        if process is not None:
+            with contextlib.suppress(OSError):
+                if process.stdin is not None:
+                    process.stdin.close()
+            try:
+                process.wait(0.2)
+            except subprocess.TimeoutExpired:
+                process.kill()
         if self._lock.acquire(timeout=_PATIENCE):  # a call under way hears that it is gone, and tidies up
             try:
                 self._end()
@@ -150,6 +154,8 @@ class ChildProcess:
                 self._lock.release()
 
     def _ensure(self) -> None:
+        if self._closed:
+            raise Cancelled("The working process was closed.")
         if self.alive:
             return
         self._words = tempfile.TemporaryFile()  # noqa: SIM115 - closed by ``_end``

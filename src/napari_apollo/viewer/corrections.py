@@ -1,24 +1,122 @@
 """Correcting nuclei by hand: merge, split, delete, with napari's own undo.
 
 Every change goes through ``Labels.data_setitem``, so that it stands in the same history as painting
-and filling, and napari's undo takes it back.
+and filling, and napari's undo takes it back. What was not saved when the layer or the window goes is kept
+beside the label image, and comes back.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from zlib import crc32
 
 import numpy as np
 from numpy.typing import NDArray
 
 from napari_apollo.errors import DataError
+from napari_apollo.study import open_labels
+from napari_apollo.viewer.writing import save_labels
 
 if TYPE_CHECKING:
     from napari.layers import Labels
 
 LARGEST = 200_000_000
 """Pixels of a label image that is brought into memory to be corrected."""
+
+_BY_HAND = "corrected_by_hand"
+
+
+class Correction:
+    """A label image that is being corrected in a layer.
+
+    Parameters
+    ----------
+    path
+        The label image, which ``save`` writes.
+    shape
+        Its (y, x).
+    pixel_size_um
+        Written into it, where known.
+    left
+        What a layer shows that nobody saved or kept.
+
+    Attributes
+    ----------
+    data
+        Labels int32 (y, x), to be changed in place. Where corrections were left unsaved, these.
+    restored
+        Whether they are such.
+
+    Raises
+    ------
+    DataError
+        When there are more than ``LARGEST`` pixels.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        shape: tuple[int, int],
+        pixel_size_um: tuple[float, float] | None = None,
+        left: NDArray[np.integer] | None = None,
+    ) -> None:
+        self.path, self.pixel_size_um = path, pixel_size_um
+        self.restored = self.aside.is_file() and self.aside.stat().st_mtime_ns > path.stat().st_mtime_ns
+        self.data = in_memory(open_labels(self.aside if self.restored else path, shape).lazy())
+        self._kept = crc32(self.data)
+        self._saved = None if self.restored else self._kept
+        if left is not None and left.shape == self.data.shape and not np.array_equal(left, self.data):
+            self.data, self.restored = left.astype(np.int32), True
+
+    @property
+    def aside(self) -> Path:
+        """Where corrections are kept that were not saved."""
+        return self.path.with_name(f"{self.path.stem}.unsaved.tif")
+
+    @property
+    def unsaved(self) -> bool:
+        """Whether the label image is not what is shown."""
+        return crc32(self.data) != self._saved
+
+    @property
+    def touched(self) -> bool:
+        """Whether anything was changed since it was opened, kept or saved."""
+        return crc32(self.data) not in (self._kept, self._saved)
+
+    def keep(self) -> bool:
+        """Keep what is not saved beside the label image; whether there was anything to keep."""
+        now = crc32(self.data)
+        if now == self._saved:
+            return False
+        if now != self._kept or not self.aside.is_file():
+            save_labels(self.aside, self.data, self.pixel_size_um)
+            self._kept = now
+        return True
+
+    def save(self) -> int:
+        """Write the label image, numbered without gaps; the number of nuclei comes back."""
+        tidy = without_gaps(self.data)
+        save_labels(self.path, tidy, self.pixel_size_um, remarks={_BY_HAND: True})
+        self._saved = crc32(self.data)
+        self.give_up()
+        return int(tidy.max(initial=0))
+
+    def give_up(self) -> None:
+        """Forget corrections that were kept and not saved."""
+        self.aside.unlink(missing_ok=True)
+
+
+def is_by_hand(path: Path) -> bool:
+    """Whether a label image was saved after corrections by hand."""
+    import tifffile
+
+    try:
+        with tifffile.TiffFile(path) as file:
+            return any(said.get(_BY_HAND, False) for said in file.shaped_metadata or ())
+    except (OSError, tifffile.TiffFileError):
+        return False
 
 
 def merge(layer: Labels, ids: Sequence[int]) -> int:

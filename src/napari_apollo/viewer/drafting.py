@@ -38,6 +38,8 @@ class DraftRow:
         The panel as the manifest has it, with its order of stains and its anchor; kept while it fits.
     remarks
         What people noted in the manifest.
+    unreadable
+        Why the image cannot be opened, where it was and is not any more.
     """
 
     image: Path
@@ -53,15 +55,20 @@ class DraftRow:
     z: Any = "max"
     given: Panel | None = None
     remarks: tuple[tuple[str, str], ...] = ()
+    unreadable: str = ""
 
     @classmethod
     def of_field(cls, known: StudyField) -> DraftRow:
         """Row of a field that is complete."""
-        names = known.channels or _names_in(known.image)
-        stains = known.channels or _stains_for(names, known.panel)
+        try:
+            names, unreadable = _names_in(known.image), ""
+            stains = known.channels or _stains_for(names, known.panel)
+        except InputError as error:
+            names, unreadable = (), str(error)
+            stains = known.channels or known.panel.stains
         return cls(
             known.image,
-            tuple(_names_in(known.image) or ("",) * len(stains)),
+            tuple(names or ("",) * len(stains)),
             stains,
             known.donor,
             known.condition,
@@ -73,6 +80,7 @@ class DraftRow:
             known.z,
             known.panel,
             known.remarks,
+            unreadable,
         )
 
     @classmethod
@@ -99,6 +107,8 @@ class DraftRow:
         InputError
             When something is missing or wrong; the message says what.
         """
+        if self.unreadable:
+            raise StudyError(f"{self.name or self.image.name}: {self.unreadable}")
         if not all(self.stains) or not self.stains:
             missing = [
                 name or f"channel {number}"

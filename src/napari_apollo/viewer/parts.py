@@ -177,6 +177,14 @@ def column(*parts: QWidget) -> QWidget:
     return holder
 
 
+def main_window(part: QWidget) -> QWidget:
+    """The window that a part of a tool belongs to; that of napari, also where the tool floats."""
+    window = part
+    while (above := window.parentWidget()) is not None:
+        window = above
+    return window
+
+
 class Fold(QWidget):
     """A group of controls that opens and closes by click or key; closed at first.
 

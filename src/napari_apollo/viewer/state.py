@@ -96,6 +96,27 @@ class Session:
         self._selection = chosen
         self.selection_changed.emit(chosen)
 
+    def renew(self, name: str, opened: Any, before: Any) -> bool:
+        """Put an object in the place of the one that it was made from; whether that was still there.
+
+        Parameters
+        ----------
+        name
+            ``study`` or ``store``.
+        opened
+            The new object.
+        before
+            What was there when the work began. Where people opened another one meanwhile, that stays.
+        """
+        now = getattr(self, name)
+        if now is not before and (now is None or now.path != before.path):
+            return False
+        selection = self._selection
+        setattr(self, name, opened)
+        if name == "store" and now.n_cells == opened.n_cells:
+            self.selection = selection  # the same cells, of which more is known
+        return True
+
     @property
     def place(self) -> Path | None:
         """Where results go: ``folder``, else the folder of the study's manifest or of the store."""

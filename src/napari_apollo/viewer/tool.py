@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from napari.utils.theme import get_theme
-from qtpy.QtCore import QSize, Qt
+from qtpy.compat import isalive
+from qtpy.QtCore import QEvent, QSize, Qt, QTimer
 from qtpy.QtWidgets import QFrame, QScrollArea, QVBoxLayout, QWidget
 
 from napari_apollo.errors import ApolloError
 from napari_apollo.viewer.jobbar import JobBar
 from napari_apollo.viewer.jobs import Call, Job
-from napari_apollo.viewer.notices import error_in_words, tell_error
+from napari_apollo.viewer.notices import error_in_words, tell, tell_error
 from napari_apollo.viewer.parts import Tone, calm_wheel, listen, note, paint_icons, say, style_sheet
 from napari_apollo.viewer.preferences import preferences
 from napari_apollo.viewer.state import Session, session_of
@@ -84,8 +85,9 @@ class Tool(QWidget):
         listen(self, signal, slot)
 
     def say(self, text: str, tone: Tone = "hint") -> None:
-        """Write into the line of status."""
-        say(self.status, text, tone)
+        """Write into the line of status, where the tool is still there."""
+        if isalive(self):
+            say(self.status, text, tone)
 
     def run(
         self,
@@ -94,10 +96,29 @@ class Tool(QWidget):
         *,
         key: str,
         then: Callable[[Any], None] | None = None,
+        share: Callable[[Any], bool] | None = None,
     ) -> Job:
-        """Start work beside the window; see ``Jobs.run``. An error is told and stands in the status."""
+        """Start work beside the window; see ``Jobs.run``. An error is told and stands in the status.
+
+        Parameters
+        ----------
+        title, call, key
+            As of ``Jobs.run``.
+        then
+            Given what came out, where the tool is still there.
+        share
+            Given it before, also where the tool was closed meanwhile: puts it into the session, and says
+            whether it did. It does not where people opened something else; they are told, then.
+        """
         self.say("")
-        return self.session.jobs.run(title, call, key=key, then=then, failed=self.failed)
+
+        def over(result: Any) -> None:
+            if share is not None and not share(result):
+                tell(f"{title} is done: {result}. As something else was opened meanwhile, it is not shown.")
+            elif then is not None and isalive(self):
+                then(result)
+
+        return self.session.jobs.run(title, call, key=key, then=over, failed=self.failed)
 
     def attempt(self, doing: str, action: Callable[[], Any]) -> Any:
         """Do something short at once; an error of napari-apollo is told, and None comes back."""
@@ -112,6 +133,16 @@ class Tool(QWidget):
     def failed(self, error: Exception) -> None:
         """Show an error in the status."""
         self.say(error_in_words(error), "problem")
+
+    def event(self, event: QEvent | None) -> bool:
+        """Go when the dock is closed: napari takes the tool out of it, and forgets it there."""
+        if event is not None and event.type() == QEvent.Type.ParentChange and self.parentWidget() is None:
+            QTimer.singleShot(0, self._leave)
+        return super().event(event)
+
+    def _leave(self) -> None:
+        if self.parentWidget() is None:  # not docked elsewhere meanwhile
+            self.deleteLater()
 
     def sizeHint(self) -> QSize:
         """Narrow enough for a small screen."""

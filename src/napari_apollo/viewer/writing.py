@@ -142,8 +142,14 @@ def save_ome_tiff(
         )
 
 
-def save_labels(path: Path, labels: np.ndarray, pixel_size_um: tuple[float, float] | None = None) -> None:
-    """Write (Y, X) labels as int32 TIFF, whole or not at all."""
+def save_labels(
+    path: Path,
+    labels: np.ndarray,
+    pixel_size_um: tuple[float, float] | None = None,
+    *,
+    remarks: Mapping[str, Any] | None = None,
+) -> None:
+    """Write (Y, X) labels as int32 TIFF with remarks in its description, whole or not at all."""
     import tifffile
 
     resolution: dict[str, Any] = {}
@@ -157,7 +163,7 @@ def save_labels(path: Path, labels: np.ndarray, pixel_size_um: tuple[float, floa
             photometric="minisblack",
             tile=(_TILE, _TILE),
             compression="zlib",
-            metadata={"axes": "YX"},
+            metadata={"axes": "YX", **(remarks or {})},
             **resolution,
         )
 

@@ -98,7 +98,15 @@ class CropPart(QWidget):
         call = in_child(
             "napari_apollo.viewer.work:crop_study", study=str(path), settings=config.model_dump(mode="json")
         )
-        self.tool.run("Cropping cells", call, key="crop", then=self._cropped)
+        session = self.tool.session
+
+        def share(path: str) -> bool:
+            if session.study is not study:
+                return False
+            session.store = CellStore.open(path)
+            return True
+
+        self.tool.run("Cropping cells", call, key="crop", then=self._cropped, share=share)
 
     def colour(self, *, dark: bool) -> None:
         """Take the colours of the theme."""
@@ -106,7 +114,6 @@ class CropPart(QWidget):
             plot.colour(dark=dark)
 
     def _cropped(self, path: str) -> None:
-        self.tool.session.store = CellStore.open(path)
         self.tool.say(f"The cells are in {short(path)}.", "good")
 
     def _study_changed(self, study: Any) -> None:

@@ -49,17 +49,17 @@ class Keeping(QWidget):
         annotation, session = self._annotation, self._tool.session
         if annotation is None:
             return
-        selection = session.selection.copy()
+
+        def share(path: Path) -> bool:
+            return session.renew("store", CellStore.open(path), annotation.store)
 
         def written(path: Path) -> None:
-            session.store = CellStore.open(path)
-            session.selection = selection
             self._tool.say("The classes are in the table of the cell store.", "good")
 
         def call(progress: Any, should_stop: Any) -> Path:
             return annotation.write(progress=progress, should_stop=should_stop)
 
-        self._tool.run("Writing annotations", call, key="write annotations", then=written)
+        self._tool.run("Writing annotations", call, key="write annotations", then=written, share=share)
 
     def export(self, path: Path | str) -> None:
         """Write everybody's annotations as CSV."""

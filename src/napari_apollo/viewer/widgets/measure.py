@@ -90,8 +90,12 @@ class MeasureTool(Tool):
             return
         self.start.setEnabled(False)
         call = in_child("napari_apollo.viewer.work:measure_store", store=str(store.path), settings=settings)
-        job = self.run("Measuring cells", call, key="measure", then=self._measured)
-        job.ended.connect(self._able, check_nargs=False)
+
+        def share(path: str) -> bool:
+            return self.session.renew("store", CellStore.open(path), store)
+
+        job = self.run("Measuring cells", call, key="measure", then=self._measured, share=share)
+        self.follow(job.ended, self._able)
         self._able()
 
     def show_feature(self, name: str = "") -> None:
@@ -157,7 +161,6 @@ class MeasureTool(Tool):
         self.say(f"Written: {path}", "good")
 
     def _measured(self, path: str) -> None:
-        self.session.store = CellStore.open(path)
         store = self.session.store
         self.say(f"Measured {store.n_cells} cells: {store.table.n_vars} features each.", "good")
 

@@ -135,7 +135,15 @@ class OverlayTool(Tool):
             "napari_apollo.viewer.work:predict_store",
             store=str(store.path), model=folder, settings=config.model_dump(mode="json"),
         )  # fmt: skip
-        self.run("Predicting stains", call, key="predict", then=self._predicted)
+
+        def share(path: str) -> bool:
+            # its table has latents and scores now
+            if not self.session.renew("store", CellStore.open(store.path), store):
+                return False
+            self.session.predictions = PredictionStore.open(path)
+            return True
+
+        self.run("Predicting stains", call, key="predict", then=self._predicted, share=share)
 
     def show_layers(self) -> None:
         """Open the image with the chosen layers."""
@@ -229,10 +237,6 @@ class OverlayTool(Tool):
         self.session.jobs.step_by_step("Adding layers", [*steps, finish], key="layers")
 
     def _predicted(self, path: str) -> None:
-        store = self.session.store
-        if store is not None:
-            self.session.store = CellStore.open(store.path)  # its table has latents and scores now
-        self.session.predictions = PredictionStore.open(path)
         self.say(f"Predictions are in {short(path)}.", "good")
 
     def _store_changed(self, store: CellStore | None) -> None:

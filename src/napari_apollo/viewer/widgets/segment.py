@@ -14,6 +14,7 @@ from napari_apollo.study import Study, StudyField
 from napari_apollo.viewer.adopting import adopt
 from napari_apollo.viewer.background import Background
 from napari_apollo.viewer.child import ChildProcess, in_child
+from napari_apollo.viewer.corrections import is_by_hand
 from napari_apollo.viewer.forms import ConfigForm
 from napari_apollo.viewer.jobs import Jobs
 from napari_apollo.viewer.layerfields import is_two_panel_sample
@@ -27,6 +28,7 @@ from napari_apollo.viewer.widgets.correct import CorrectPart
 from napari_apollo.viewer.widgets.cropping import CropPart
 
 _ALL, _ONE, _SOME = "Whole study", "Field shown", "Chosen fields"
+_NAMED = 5  # fields that are named where there are more
 _SAMPLE = {"engine": "threshold", "diameter": 10.0}  # crowded and partly out of focus
 
 
@@ -42,6 +44,7 @@ class SegmentTool(Tool):
         self._readying = Background(partial(_get_ready, self._helper), self)
         self._readying.answered.connect(self._got_ready)
         self._asked: dict[str, Any] = {}
+        self._told: list[str] = []  # fields whose corrections would be lost, as was said
         self._diameters: dict[str, float] = {}
         self.missing = note("Put a study together first, in the Study tool.")
         self.field = QComboBox()
@@ -155,6 +158,8 @@ class SegmentTool(Tool):
         if fields is None:
             self.say("Choose the fields to segment.", "problem")
             return
+        if not self._may_replace(fields):
+            return
         settings = config.model_dump(mode="json")
         if self.divide.isVisibleTo(self):
             call = in_child(
@@ -164,7 +169,12 @@ class SegmentTool(Tool):
             call = in_child(
                 "napari_apollo.viewer.work:segment_study", study=str(path), settings=settings, fields=fields
             )
-        self.run("Segmenting", call, key="segment", then=self._segmented)
+        replaced = fields or [each.field for each in study]
+
+        def share(path: str) -> bool:
+            return self.session.renew("study", Study.from_csv(path), study)
+
+        self.run("Segmenting", call, key="segment", then=partial(self._segmented, replaced), share=share)
 
     def correct_field(self) -> None:
         """Bring the nuclei of the field into memory to change them by hand."""
@@ -197,6 +207,25 @@ class SegmentTool(Tool):
             return [item.text() for item in self.chosen.selectedItems()] or None
         return []
 
+    def _may_replace(self, fields: list[str]) -> bool:
+        """Whether no work by hand would be lost, or its loss was told and the button pressed again."""
+        own = [field for field in self.session.study or () if not fields or field.field in fields]
+        by_hand = [field.field for field in own if field.labels is not None and is_by_hand(field.labels)]
+        at_risk = sorted({*by_hand, self.correct.unsaved} & {field.field for field in own})
+        if at_risk and at_risk != self._told:
+            self._told = at_risk
+            names = ", ".join(at_risk[:_NAMED]) + (
+                f" and {len(at_risk) - _NAMED} more" if len(at_risk) > _NAMED else ""
+            )
+            self.say(
+                f"The nuclei of {names} were corrected by hand, and segmenting replaces them. Press Segment "
+                "again to do so, or choose other fields.",
+                "problem",
+            )
+            return False
+        self._told = []
+        return True
+
     def _show(self, field: StudyField) -> None:
         for role in ("measured", "nuclei", "nuclei preview", "nuclei to correct"):
             for old in find_layers(self.viewer, role=role):
@@ -210,11 +239,9 @@ class SegmentTool(Tool):
             show_preview(self.viewer, layer, part, labels)
             self.say(f"{int(labels.max(initial=0))} nuclei in view.", "good")
 
-    def _segmented(self, path: str) -> None:
-        shown = self.field.currentText()
-        self.session.study = Study.from_csv(path)
-        if self.field.findText(shown) >= 0:
-            self.field.setCurrentText(shown)
+    def _segmented(self, replaced: list[str], path: str) -> None:
+        if self.correct.unsaved in replaced:
+            self.correct.forget()
         self.show_field()
         self.say(f"Nuclei are in {short(Path(path).parent)}.", "good")
 
