@@ -51,6 +51,20 @@ def test_directions_find_what_was_planted(planted: SimpleNamespace) -> None:
     assert (row["reproduced"] > 0.9).all()
 
 
+def test_intervals_are_those_of_the_correlation_that_stands_beside_them() -> None:
+    """A donor of many cells weighs more in the mean, and so in the draws of donors."""
+    rng = np.random.default_rng(8)
+    donor = np.repeat(["large", "a", "b", "c", "d"], [600, 15, 15, 15, 15])
+    latents = rng.normal(size=(len(donor), 1))
+    tied = latents[:, 0] + 0.3 * rng.normal(size=len(donor))
+    feature = np.where(donor == "large", tied, rng.normal(size=len(donor)))
+    obs = pd.DataFrame({"cell_id": np.arange(len(donor)).astype(str), "donor": donor, "condition": "x"})
+    cells = LatentCells(obs, {"shared": latents}, pd.DataFrame({"f": feature}), ("",))
+    (row,) = find_directions(cells, permutations=10).table.to_dict("records")
+    assert abs(row["rho"]) > 0.7
+    assert row["low"] <= row["rho"] <= row["high"]
+
+
 def test_donors_alone_are_no_discovery(planted: SimpleNamespace) -> None:
     """Cells shuffled within donors keep all that differs between donors, and nothing else."""
     rng = np.random.default_rng(0)

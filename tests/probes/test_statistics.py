@@ -87,6 +87,15 @@ def test_an_interval_is_that_of_the_statistic() -> None:
     assert "to" in str(found)
 
 
+def test_intervals_of_means_weighted_by_cells() -> None:
+    values, cells = np.array([1.0, 2.0, np.nan, 4.0, 8.0]), np.array([10.0, 20.0, 7.0, 5.0, 400.0])
+    there = np.isfinite(values)
+    own, weight = values[there], cells[there]
+    found = donor_interval(lambda w: float((w * weight) @ own / (w @ weight)), 4)
+    low, high = weighted_mean_intervals(values[:, None], cells[:, None])
+    assert (found.low, found.high) == pytest.approx((low[0], high[0]))
+
+
 def test_two_donors_make_no_interval() -> None:
     found = donor_interval(lambda w: float(w @ [1.0, 2.0] / w.sum()), 2)
     assert np.isnan(found.low)

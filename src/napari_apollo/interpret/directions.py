@@ -132,7 +132,8 @@ def _rows(
     donors, axes, features = found.by_block.shape
     flat = found.by_block.reshape(donors, -1)
     known = np.isfinite(flat)
-    low, high = weighted_mean_intervals(flat, seed=seed)
+    weight = np.broadcast_to(found.weight[:, None], found.by_block.shape).reshape(donors, -1)
+    low, high = weighted_mean_intervals(flat, weight, seed=seed)
     rho = found.rho.ravel()
     with np.errstate(invalid="ignore"):
         agree = np.where(known, np.sign(flat) == np.sign(rho), False).sum(axis=0) / known.sum(axis=0)
@@ -149,20 +150,20 @@ def _rows(
             "cells": np.tile(found.cells, axes),
             "donors": known.sum(axis=0),
             "agree": agree,
-            "reproduced": _reproduced(flat, rho, least, seed),
+            "reproduced": _reproduced(flat, weight, rho, least, seed),
         }
     )
 
 
-def _reproduced(flat: Floats, rho: Floats, least: float, seed: int) -> Floats:
+def _reproduced(flat: Floats, weight: Floats, rho: Floats, least: float, seed: int) -> Floats:
     """Share of the draws of donors in which the mean correlation keeps its sign and its size."""
     out = np.full(len(rho), np.nan)
     if len(flat) < LEAST_DONORS:
         return out
     known = np.isfinite(flat)
     drawn = draw_donors(len(flat), draws=400, seed=seed)
-    with np.errstate(invalid="ignore"):
-        means = (drawn.counts @ np.nan_to_num(flat)) / (drawn.counts @ known)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        means = (drawn.counts @ (weight * np.nan_to_num(flat))) / (drawn.counts @ (weight * known))
         held = (np.sign(means) == np.sign(rho)) & (np.abs(means) >= least)
     enough = known.sum(axis=0) >= LEAST_DONORS
     out[enough] = (drawn.chances @ held)[enough]

@@ -34,6 +34,8 @@ class Association:
         (n,) absolute z of permuted cells, all scores and features together.
     blocks
         Names of the blocks.
+    weight
+        (block, feature) share of each block in the mean.
     cells
         (feature,) cells that have the feature.
     """
@@ -43,6 +45,7 @@ class Association:
     z: Floats
     null: Floats
     blocks: tuple[str, ...]
+    weight: Floats
     cells: NDArray[np.int64]
 
 
@@ -120,7 +123,13 @@ def associate(
     feature_ranks *= (weight / np.where(deviation > 0, deviation, np.inf))[block_of].astype(np.float32)
     null = _null(own_ranks, feature_ranks, block_of, ~empty, permutations, seed, should_stop)
     return Association(
-        np.clip(rho, -1, 1), by_block, z, null, tuple(names.tolist()), np.isfinite(features).sum(axis=0)
+        np.clip(rho, -1, 1),
+        by_block,
+        z,
+        null,
+        tuple(names.tolist()),
+        weight,
+        np.isfinite(features).sum(axis=0),
     )
 
 

@@ -205,7 +205,12 @@ def donor_interval(
 
 
 def weighted_mean_intervals(
-    values: ArrayLike, *, level: float = 0.95, draws: int = 2000, seed: int = 0
+    values: ArrayLike,
+    weights: ArrayLike | None = None,
+    *,
+    level: float = 0.95,
+    draws: int = 2000,
+    seed: int = 0,
 ) -> tuple[Floats, Floats]:
     """Bootstrap intervals of means over donors, for many columns at once.
 
@@ -213,6 +218,8 @@ def weighted_mean_intervals(
     ----------
     values
         (donor, column); NaN where a donor has none.
+    weights
+        (donor, column) of the mean, for example the donor's cells; all alike where not given.
     level, draws, seed
         As for ``donor_interval``.
 
@@ -222,6 +229,7 @@ def weighted_mean_intervals(
         NaN for columns of fewer than three donors.
     """
     values = np.asarray(values, np.float64)
+    weight = np.ones_like(values) if weights is None else np.asarray(weights, np.float64)
     known = np.isfinite(values)
     low, high = np.full(values.shape[1], np.nan), np.full(values.shape[1], np.nan)
     patterns, which = np.unique(known, axis=1, return_inverse=True)
@@ -231,7 +239,8 @@ def weighted_mean_intervals(
         if donors < LEAST_DONORS:
             continue
         drawn = draw_donors(donors, draws=draws, seed=seed)
-        means = drawn.counts @ values[np.ix_(rows, columns)] / donors
+        own = weight[np.ix_(rows, columns)]
+        means = (drawn.counts @ (values[np.ix_(rows, columns)] * own)) / (drawn.counts @ own)
         low[columns], high[columns] = intervals_of(means, drawn.chances, donors, level=level)
     return low, high
 
