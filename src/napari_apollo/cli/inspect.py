@@ -8,7 +8,7 @@ from typing import Any
 
 from napari_apollo.errors import FileError
 from napari_apollo.progress import Progress, ShouldStop, never, silent
-from napari_apollo.tables.reading import are_tables
+from napari_apollo.tables.files import are_tables
 
 KINDS = "a manifest (.csv), an image, tables (.h5ad, .h5mu), a cell store, predictions, a run or model folder"
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from napari_apollo.cli.options import GivenSettings
 from napari_apollo.errors import ConfigError
-from napari_apollo.tables.reading import are_tables
+from napari_apollo.tables.files import are_tables
 
 
 def learnt(sources: Sequence[Path], given: GivenSettings) -> tuple[Any, Any]:

@@ -10,6 +10,7 @@ import pandas as pd
 
 from napari_apollo.errors import ConfigError
 from napari_apollo.model.apollo import Apollo
+from napari_apollo.model.modality import COUNTED
 from napari_apollo.progress import ShouldStop, never
 from napari_apollo.tables.checking import check_values
 from napari_apollo.tables.matching import Matched
@@ -40,7 +41,7 @@ def place_tables(
     cells : pandas.Index
         Names, in the order of the first table, then those that only later ones have.
     latents : TableLatents
-        In that order.
+        In that order; NaN of cells without a single count.
 
     Raises
     ------
@@ -51,7 +52,7 @@ def place_tables(
     """
     own = _model(model)
     cards = own.card.tables
-    tables, observed = {}, {}
+    tables = {}
     for name, table in open_tables(source, layer=layer, should_stop=should_stop).items():
         if name not in cards:
             raise ConfigError(f"The model knows no table {name!r}; it knows {', '.join(cards) or 'none'}.")
@@ -60,11 +61,36 @@ def place_tables(
     for table in tables.values():
         names = pd.Index(table.cells, dtype=object)
         cells = cells.append(names[~names.isin(cells)])
-    for name, table in tables.items():
-        observed[name] = _observed(own, table, Matched.rows_of(table, cells))
+    rows = {name: _rows(own, table, cells) for name, table in tables.items()}
+    known = np.flatnonzero(np.any([own_rows >= 0 for own_rows in rows.values()], axis=0))
+    observed = {name: _observed(own, table, rows[name][known]) for name, table in tables.items()}
     data = CellData(observed, own.device)
     data.to_device()
-    return cells, encode_cells(own.network, data, should_stop)
+    return cells, _spread(encode_cells(own.network, data, should_stop), known, len(cells))
+
+
+def _rows(model: Apollo, table: Table, cells: pd.Index) -> np.ndarray:
+    """Rows (n,) of cells in a table, -1 where it has none, or not a single count: that says nothing."""
+    rows = Matched.rows_of(table, cells)
+    if model.card.architecture.modality(table.name).loss in COUNTED:
+        counted = np.asarray(table.values.sum(axis=1)).ravel() > 0
+        rows[rows >= 0] = np.where(counted[rows[rows >= 0]], rows[rows >= 0], -1)
+    return rows
+
+
+def _spread(latents: TableLatents, known: np.ndarray, n: int) -> TableLatents:
+    """Latents of all n cells, NaN of those that nothing is known of."""
+
+    def placed(values: np.ndarray) -> np.ndarray:
+        whole = np.full((n, values.shape[1]), np.nan, np.float32)
+        whole[known] = values
+        return whole
+
+    return TableLatents(
+        placed(latents.shared),
+        {name: placed(values) for name, values in latents.shared_by.items()},
+        {name: placed(values) for name, values in latents.specific.items()},
+    )
 
 
 def _observed(model: Apollo, table: Table, rows: np.ndarray) -> Observed:

@@ -166,6 +166,8 @@ class _Evaluating:
             if column and column not in self.obs:
                 known = ", ".join(map(str, self.obs.columns)) or "none"
                 raise ConfigError(f"{column!r} is no column of obs; there are {known}.")
+            if column in dataset.matched.disputed:
+                self.notes.append(f"{dataset.matched.disputed[column]}. The first table's are taken.")
         rng = np.random.default_rng(config.seed)
         n = len(dataset.matched.cells)
         complete = np.flatnonzero(dataset.matched.complete)

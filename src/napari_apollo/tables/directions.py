@@ -13,7 +13,7 @@ from scipy.stats import hypergeom, t
 
 from napari_apollo.errors import DataError, FileError
 from napari_apollo.probes.statistics import benjamini_hochberg
-from napari_apollo.tables.reading import Values
+from napari_apollo.tables.files import Values
 
 Floats = NDArray[np.float64]
 

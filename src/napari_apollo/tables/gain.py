@@ -14,7 +14,7 @@ from __future__ import annotations
 import numpy as np
 from scipy import sparse
 
-from napari_apollo.tables.reading import Values
+from napari_apollo.tables.files import Values
 
 CELLS = 1000
 """Cells that are looked at, at most."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
@@ -27,11 +27,14 @@ class Matched:
         By modality (cell,) int64: row in its table, -1 where the cell lacks it.
     obs
         What the tables say of the cells; where several say something, the first that has the cell.
+    disputed
+        By column of which two tables say different things of a cell, in words.
     """
 
     cells: np.ndarray
     rows: dict[str, np.ndarray]
     obs: pd.DataFrame
+    disputed: dict[str, str] = field(default_factory=dict)
 
     @staticmethod
     def rows_of(table: Table, cells: pd.Index) -> np.ndarray:
@@ -53,7 +56,7 @@ class Matched:
     def only(self, chosen: np.ndarray) -> Matched:
         """The cells chosen (cell,) bool."""
         rows = {name: own[chosen] for name, own in self.rows.items()}
-        return Matched(self.cells[chosen], rows, self.obs[chosen])
+        return Matched(self.cells[chosen], rows, self.obs[chosen], self.disputed)
 
     def in_words(self) -> str:
         """How many cells have what."""
@@ -74,14 +77,24 @@ def match_cells(tables: Mapping[str, Table]) -> Matched:
         own = pd.Index(table.cells, dtype=object)
         index = index.append(own[~own.isin(index)])
     rows = {name: Matched.rows_of(table, index) for name, table in tables.items()}
-    obs = pd.DataFrame(index=index)
+    columns: dict[str, pd.Series] = {}
+    disputed: dict[str, str] = {}
     for table in tables.values():
-        for column in table.obs.columns:
-            told = table.obs[column].astype(object).reindex(index)
-            obs[str(column)] = (
-                told if str(column) not in obs else obs[str(column)].where(obs[str(column)].notna(), told)
-            )
-    matched = Matched(np.asarray(index, object), rows, obs)
+        for column, values in table.obs.items():
+            name, told = str(column), values.astype(object).reindex(index)
+            known = columns.setdefault(name, told)
+            if known is told:
+                continue
+            differs = known.notna() & told.notna() & (known.astype(str) != told.astype(str))
+            if differs.any() and name not in disputed:
+                cell = index[int(np.argmax(differs))]
+                disputed[name] = (
+                    f"the tables differ in {name} of {int(differs.sum())} cells; of {cell!r} it is "
+                    f"{known[cell]} in one, and {told[cell]} in {table.origin}"
+                )
+            columns[name] = known.where(known.notna(), told)
+    obs = pd.DataFrame(columns, index=index)
+    matched = Matched(np.asarray(index, object), rows, obs, disputed)
     if len(tables) > 1:
         common = int((np.sum([own >= 0 for own in rows.values()], axis=0) > 1).sum())
         if common < LEAST_COMMON:

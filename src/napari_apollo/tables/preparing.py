@@ -10,7 +10,8 @@ import numpy as np
 from scipy import sparse
 
 from napari_apollo.errors import ConfigError, DataError
-from napari_apollo.tables.reading import Table, Values
+from napari_apollo.tables.files import Values
+from napari_apollo.tables.reading import Table
 
 PreparationName = Literal["none", "paper", "binarise", "log-normalise", "clr", "standardise"]
 PREPARATIONS: tuple[str, ...] = get_args(PreparationName)

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import torch
 from scipy import sparse
 
@@ -30,6 +29,9 @@ from napari_apollo.train.tableconfig import TableTrainConfig
 from napari_apollo.train.tableimages import STORE_SUFFIX, StainImages, stain_images
 
 _SPLIT, _ORDER = 11, 12  # purposes of random numbers, apart from those of train.sampling
+
+_LEAST_OF_A_KIND = 4
+"""Cells of each kind of a nuisance, on average; of numbers that differ from cell to cell there would be 1."""
 
 _PREPARATION = {
     "nb": "none",
@@ -269,7 +271,8 @@ def _positive_weight(table: Table, by: str) -> float:
     return weight
 
 
-def _column(obs: pd.DataFrame, column: str, setting: str) -> np.ndarray:
+def _column(matched: Matched, column: str, setting: str) -> np.ndarray:
+    obs = matched.obs
     if column not in obs:
         known = ", ".join(map(str, obs.columns)) or "none"
         raise ConfigError(f"{setting} = {column!r}: no table has such a column in obs; there are {known}.")
@@ -278,16 +281,26 @@ def _column(obs: pd.DataFrame, column: str, setting: str) -> np.ndarray:
         raise DataError(
             f"{int(lacking.sum())} cells have no {column} ({setting}), the first {obs.index[lacking][0]!r}."
         )
+    if column in matched.disputed:
+        raise DataError(
+            f"{setting} = {column!r}: {matched.disputed[column]}. Names that stand for different cells would "
+            "be matched; if they are the same cells, rename the column in all tables but one."
+        )
     return obs[column].astype(str).to_numpy(object)
 
 
 def _nuisance(matched: Matched, column: str) -> tuple[np.ndarray | None, tuple[str, ...]]:
     if not column:
         return None, ()
-    kinds, codes = np.unique(_column(matched.obs, column, "nuisance").astype(str), return_inverse=True)
+    kinds, codes = np.unique(_column(matched, column, "nuisance").astype(str), return_inverse=True)
     if len(kinds) < 2:
         raise ConfigError(
             f"nuisance = {column!r}: all cells have {kinds[0]!r}; there is nothing to keep out."
+        )
+    if len(kinds) * _LEAST_OF_A_KIND > len(codes):
+        raise ConfigError(
+            f"nuisance = {column!r}: {len(kinds)} kinds among {len(codes)} cells; {_LEAST_OF_A_KIND} cells "
+            "of a kind are needed on average. Cut numbers into ranges, as pandas.qcut does."
         )
     return codes.astype(np.int64), tuple(kinds.tolist())
 
@@ -301,7 +314,7 @@ def _split(matched: Matched, config: TableTrainConfig) -> Split:
     test: tuple[str, ...] = ()
     validation: tuple[str, ...] = ()
     if config.group:
-        groups = _column(matched.obs, config.group, "group")
+        groups = _column(matched, config.group, "group")
         test = config.held_out or _chosen(groups, several, config.test_fraction, config.seed)
         unknown = sorted(set(test) - set(groups))
         if unknown:

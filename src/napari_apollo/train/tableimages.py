@@ -10,7 +10,8 @@ import pandas as pd
 
 from napari_apollo.cells import CellStore
 from napari_apollo.errors import DataError
-from napari_apollo.tables.reading import Table, modality_name
+from napari_apollo.tables.files import modality_name
+from napari_apollo.tables.reading import Table
 from napari_apollo.train.data import Crops
 
 STORE_SUFFIX = ".cells.zarr"

@@ -15,7 +15,7 @@ from napari_apollo.model.device import describe_device, pick_device
 from napari_apollo.model.modality import Architecture, paper_widths
 from napari_apollo.model.precision import set_precision
 from napari_apollo.progress import Progress, ShouldStop, Step
-from napari_apollo.tables.reading import FilePart, cell_names, cell_names_of_all, file_parts, modality_name
+from napari_apollo.tables.files import FilePart, cell_names, cell_names_of_all, file_parts, modality_name
 from napari_apollo.tables.writing import PREFIX, write_latents
 from napari_apollo.train.build import seeded_network
 from napari_apollo.train.cards import card_of_training

@@ -8,11 +8,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
+import pandas as pd
 
 from napari_apollo.errors import ConfigError, FileError
 from napari_apollo.storage import whole_file
-from napari_apollo.tables.reading import file_parts, modality_name
+from napari_apollo.tables.files import file_parts, modality_name, with_common
 from napari_apollo.tables.writing import PREFIX
 from napari_apollo.train.folder import RunFolder, prepare_folder
 from napari_apollo.train.tableconfig import TableTrainConfig
@@ -38,8 +40,21 @@ def keep_in_folder(source: Any, folder: RunFolder) -> tuple[Path, ...]:
         path = folder.path / "tables" / f"{name}.h5ad"
         with whole_file(path) as partial:
             data.write_h5ad(partial)
+            if hasattr(source, "mod"):
+                _write_common(partial, data.obs, source.obs)
         paths.append(path)
     return tuple(paths)
+
+
+def _write_common(path: Path, obs: pd.DataFrame, common: pd.DataFrame) -> None:
+    """Keep what a MuData says of all cells with what a table says of its own."""
+    from anndata.io import write_elem
+
+    whole = with_common(obs, common)
+    if len(whole.columns) > len(obs.columns):
+        with h5py.File(path, "r+") as file:
+            del file["obs"]
+            write_elem(file, "obs", whole)
 
 
 def assign_latents(source: Any, latents: Mapping[str, Mapping[str, np.ndarray]]) -> None:

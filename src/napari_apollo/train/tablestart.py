@@ -11,8 +11,8 @@ from scipy import sparse
 from napari_apollo.model.modality import COUNTED
 from napari_apollo.model.network import Network
 from napari_apollo.model.tables import TableDecoder
+from napari_apollo.tables.files import Values
 from napari_apollo.tables.preparing import Prepared
-from napari_apollo.tables.reading import Values
 
 _LEAST = 1e-7  # part of a library, or share of cells, that a feature is taken to have at least
 
