@@ -114,6 +114,8 @@ def test_evaluation_as_a_report(blood: SimpleNamespace, tmp_path: Path) -> None:
     html = (tmp_path / "scores" / "evaluation.html").read_text("utf-8")
     assert "no better than the mean image" in html
     assert "nearest chromatin" in html
+    assert "never learnt from" not in html
+    assert "Scores on train cells (the model knows train cells)" in html
     table = pd.read_csv(tmp_path / "scores" / "evaluation.csv")
     assert {"neighbour_mae", "mae_low", "published_l1"} <= set(table.columns)
     intervals = pd.read_csv(tmp_path / "scores" / "feature_intervals.csv")

@@ -11,6 +11,8 @@ import pytest
 from napari_apollo.errors import DataError
 from napari_apollo.interpret.cells import LatentCells, normal_scores, usable
 from napari_apollo.interpret.directions import find_directions
+from napari_apollo.interpret.findings import Interpretation
+from napari_apollo.interpret.phenotypes import classify
 from napari_apollo.interpret.shares import feature_shares, shares_by_block
 
 
@@ -117,3 +119,14 @@ def test_normal_scores_forget_the_donor() -> None:
     assert scores[0, 0] == pytest.approx(-scores[1, 0])
     assert np.isnan(scores[2, 0])
     assert scores[4, 0] == pytest.approx(0)
+
+
+def test_classes_may_be_called_as_columns_are(planted: SimpleNamespace) -> None:
+    label = np.where(planted.cells.conditions == "control", "true", "input")
+    found = Interpretation(
+        planted.cells, {}, phenotypes=classify(planted.cells, label=label, permutations=10)
+    )
+    table = found.tables()["confusion"]
+    assert list(table.columns) == ["true", "input (class)", "true (class)", "input"]
+    assert set(table["true"]) == {"true", "input"}
+    assert "latents: shared" in set(table["input"])

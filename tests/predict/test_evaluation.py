@@ -17,7 +17,10 @@ from napari_apollo.errors import Cancelled, ConfigError, DataError, StudyError
 from napari_apollo.model import Apollo, HeldOut
 from napari_apollo.panels import Panel
 from napari_apollo.predict import EvaluateConfig, evaluate
+from napari_apollo.predict.conformal import StainIntervals, stain_intervals
+from napari_apollo.predict.featurescores import FeaturePairs
 from napari_apollo.predict.heldout import parts_of
+from napari_apollo.predict.scoring import Scoring
 from napari_apollo.report.evaluation import evaluation_page
 
 CPU = EvaluateConfig(device="cpu")
@@ -304,6 +307,30 @@ def test_features_neighbours_and_pairs(made: SimpleNamespace, known: Rebuilds, t
         "features.csv",
         "feature_intervals.csv",
     }
+
+
+def test_intervals_for_cells_that_lack_a_stain_come_from_cells_that_nobody_learnt_from() -> None:
+    work = Scoring.__new__(Scoring)  # what it has gathered, without images
+    names, cells = ("f",), np.array(["c1", "c2"], object)
+    work._lacking = {("train", "CD3"): [(names, np.array([[1.0], [2.0]]), cells)]}
+    rng = np.random.default_rng(0)
+
+    def intervals(noise: float) -> StainIntervals:
+        made = rng.normal(size=(800, 1))
+        truth = made + noise * rng.normal(size=(800, 1))
+        units = np.resize(np.array(["a", "b", "c", "d"], object), 800)
+        return stain_intervals(FeaturePairs(names, made, truth, units, units))
+
+    learnt = {("train", "CD3", "predicted", "measured"): intervals(0.05)}
+    alone = work.predicted(learnt)
+    assert set(alone["calibrated_on"]) == {"train"}
+    both = work.predicted({**learnt, ("test", "CD3", "predicted", "measured"): intervals(0.4)})
+    assert set(both["calibrated_on"]) == {"test"}
+    assert both["part"].tolist() == ["train", "train"]
+    assert (both["high"] - both["low"]).min() > 1.5 * (alone["high"] - alone["low"]).max()
+    nothing = StainIntervals(pd.DataFrame({"feature": names, "width": [np.nan]}), {})
+    back = work.predicted({**learnt, ("test", "CD3", "predicted", "measured"): nothing})
+    assert set(back["calibrated_on"]) == {"train"}
 
 
 def test_networks_as_baselines(made: SimpleNamespace) -> None:

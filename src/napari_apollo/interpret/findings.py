@@ -71,7 +71,7 @@ class Interpretation:
             tables |= {"published": self.published.table, "published_shares": self.published.shares}
         if self.phenotypes is not None:
             tables |= {"phenotypes": self.phenotypes.table, "ablation": self.phenotypes.ablation}
-            confusion = [t.assign(input=name).reset_index() for name, t in self.phenotypes.confusion.items()]
+            confusion = [_flat(name, table) for name, table in self.phenotypes.confusion.items()]
             tables |= {"confusion": pd.concat(confusion, ignore_index=True)} if confusion else {}
         if self.compartments is not None:
             tables["compartments"] = self.compartments
@@ -155,6 +155,12 @@ class Interpretation:
             self.to_anndata().write_h5ad(partial / "interpretation.h5ad")
             interpretation_page(self).write(partial / REPORT)
         return Path(folder) / REPORT
+
+
+def _flat(name: str, confusion: pd.DataFrame) -> pd.DataFrame:
+    """A table of confusion with columns for its input and the true class, whatever classes are called."""
+    taken = {own: f"{own} (class)" for own in ("true", "input")}
+    return confusion.rename(columns=taken).assign(input=name).reset_index()
 
 
 def _records(table: pd.DataFrame) -> list[dict[str, Any]]:

@@ -103,13 +103,20 @@ class Scoring:
         return {key: pairs for key, pairs in joined.items() if pairs.names}
 
     def predicted(self, intervals: dict[Key, StainIntervals]) -> pd.DataFrame:
-        """Features of stains that cells lack, with intervals from the cells that were given the stain."""
+        """Features of stains that cells lack, with intervals from cells that were given the stain.
+
+        Intervals from cells that the model learnt from would be too narrow: those of the test cells are taken
+        where these are scored, too; ``calibrated_on`` says of which part they are.
+        """
         frames = []
         for (part, stain), parts in self._lacking.items():
-            found = intervals.get((part, stain, "predicted", "measured"))
-            if found is not None:
+            keys = {name: (name, stain, "predicted", "measured") for name in ("test", "validation", part)}
+            on = next((name for name, key in keys.items() if key in intervals and intervals[key].of), None)
+            if on is not None:
                 frames += [
-                    found.of_cells(names, made, cell_ids).assign(part=part, stain=stain)
+                    intervals[keys[on]]
+                    .of_cells(names, made, cell_ids)
+                    .assign(part=part, stain=stain, calibrated_on=on)
                     for names, made, cell_ids in parts
                 ]
         table = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()

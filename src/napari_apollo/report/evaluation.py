@@ -29,10 +29,14 @@ def evaluation_page(found: Evaluation) -> Page:
         An evaluation.
     """
     held_out = found.about["held_out"]
+    parts = list(dict.fromkeys(found.table["part"]))
+    seen = [part for part in parts if part != "test"]
+    cells = "cells that the model never learnt from"
+    if seen:
+        cells = f"{' and '.join(parts)} cells (the model knows {' and '.join(seen)} cells)"
     page = Page(
         "How good rebuilt and predicted stains are",
-        "Scores on cells that the model never learnt from, beside baselines. Intervals draw donors again, "
-        "which needs three of them.",
+        f"Scores on {cells}, beside baselines. Intervals draw donors again, which needs three of them.",
         {
             "Store": str(found.about["store"]),
             "Cells": str(found.cells["cell_id"].nunique()),
@@ -215,10 +219,19 @@ def _trust(page: Page, intervals: pd.DataFrame, predicted: pd.DataFrame) -> None
     if len(predicted):
         of = predicted.groupby(["part", "stain"], sort=False)
         section.add_table(
-            of.agg(cells=("cell_id", "nunique"), features=("feature", "nunique")).reset_index(),
+            of.agg(
+                cells=("cell_id", "nunique"),
+                features=("feature", "nunique"),
+                calibrated_on=("calibrated_on", "first"),
+            ).reset_index(),
             "Cells that were not given a stain, and how many of its features are said of them, each with its "
             "interval: those whose interval is narrower than that of all cells together. They are in "
-            "predicted_features.csv.",
+            "predicted_features.csv."
+            + (
+                ""
+                if set(predicted["calibrated_on"]) == {"test"}
+                else " Intervals calibrated on cells that the model has seen are too narrow for others."
+            ),
         )
     for note, own in intervals[intervals["note"] != ""].groupby("note"):
         section.text += f" {len(own)} features have none: {note}"
