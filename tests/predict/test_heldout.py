@@ -26,9 +26,7 @@ def test_sides_of_a_field_are_known_again_whatever_its_pixel_size(scale: float) 
     assert chosen.by == "region"
     card = SimpleNamespace(
         training=SETTINGS,
-        held_out=HeldOut(
-            by=chosen.by, test=chosen.test, validation=chosen.validation, cells=chosen.counts()
-        ),
+        held_out=HeldOut(by=chosen.by, test=chosen.test, validation=chosen.validation, cells=chosen.counts()),
     )
     np.testing.assert_array_equal(parts_of(obs, card, 32), chosen.part)
 
