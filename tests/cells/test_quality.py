@@ -188,6 +188,13 @@ def test_a_handful_of_cells_has_no_robust_limits() -> None:
     assert flag(nuclei, limits)[0].all()
 
 
+def test_nuclei_that_are_all_of_one_size_pass() -> None:
+    """Beads, or a simulation: their spread is nothing, and the limits would lie on the median itself."""
+    nuclei = table(nucleus_area=145.0)
+    nuclei["nucleus_area"] = np.where(np.arange(len(nuclei)) % 4, 145.0, 143.0)
+    assert flag(nuclei, find_limits(nuclei), ["area"])[0].all()
+
+
 def test_the_order_of_cells_does_not_matter() -> None:
     nuclei = table(nucleus_focus=0.1)
     order = np.random.default_rng(1).permutation(len(nuclei))

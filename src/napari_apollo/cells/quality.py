@@ -26,6 +26,7 @@ ENOUGH = 20
 """Cells that robust limits need; with fewer there are none."""
 
 _MAD = 1.4826
+_LEAST_SPREAD = 0.02  # of log area: beads and simulated nuclei may all have one size, and are no outliers
 _LOOSE_SOLIDITY = 0.85
 _DOUBLET_SOLIDITY = 0.9
 _DOUBLET_DNA = 1.6
@@ -129,6 +130,7 @@ def find_limits(
     if len(whole) >= ENOUGH:
         log_area = np.log(whole["nucleus_area"].to_numpy(float))
         middle, spread = _middle(log_area)
+        spread = max(spread, _LEAST_SPREAD)
         found["area_low"] = float(np.exp(middle - deviations * spread))
         found["area_high"] = float(np.exp(middle + deviations * spread))
         solid, spread = _middle(whole["nucleus_solidity"].to_numpy(float))
