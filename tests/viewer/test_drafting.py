@@ -67,6 +67,38 @@ def test_channels_without_names_are_asked_for(tmp_path: Path) -> None:
     assert {row.stains for row in draft.rows} == {("DAPI", "gammaH2AX")}
 
 
+def test_what_one_panel_shows_is_not_said_of_another(tmp_path: Path) -> None:
+    """The channels of neither have names, so they look alike; correcting one must not rename the other's."""
+    for panel, donor in (("dapi_cd4_cd8", "P1"), ("dapi_lamin_cd3", "P2")):
+        write(tmp_path / "control" / panel / donor / "image.ome.tif", 3)
+    draft = StudyDraft()
+    draft.add([tmp_path])
+    before = {row.donor: row.stains for row in draft.rows}
+    assert before == {"P1": ("DAPI", "CD4", "CD8"), "P2": ("DAPI", "lamin", "CD3")}
+    (first,) = draft.alike(0)
+    draft.assign([first], ["DAPI", "CD8", "CD4"])
+    after = {row.donor: row.stains for row in draft.rows}
+    changed = draft.rows[0].donor
+    assert after[changed] == ("DAPI", "CD8", "CD4")
+    assert all(after[donor] == before[donor] for donor in before if donor != changed)
+
+
+def test_a_study_whose_images_are_gone_is_shown_with_what_is_wrong(tmp_path: Path) -> None:
+    paths = [write(tmp_path / f"{name}.ome.tif", 2, ["DAPI", "CD4"]) for name in "ab"]
+    draft = StudyDraft()
+    draft.add(paths)
+    study = draft.study()
+    paths[0].unlink()
+    found = StudyDraft.of(study)
+    ((row, words),) = found.problems()
+    assert row == 0
+    assert "a.ome.tif" in words
+    assert "no such file" in words
+    assert found.rows[1].stains == draft.rows[1].stains
+    found.remove([0])
+    assert found.problems() == []
+
+
 def test_a_channel_may_be_left_out(tmp_path: Path) -> None:
     draft = StudyDraft()
     draft.add([write(tmp_path / "a.ome.tif", 3, ["DAPI", "CD4", "Autofluorescence"])])

@@ -101,6 +101,21 @@ def test_preferences_are_read_from_napari() -> None:
     assert preferences().workers is None or preferences().workers > 0
 
 
+def test_tools_share_one_place(viewer: Any, qtbot: Any) -> None:
+    from qtpy.QtWidgets import QDockWidget, QMainWindow
+
+    def own_dock(tool: Any) -> Any:
+        while not isinstance(tool, QDockWidget):
+            tool = tool.parentWidget()
+        return tool
+
+    _, first = viewer.window.add_plugin_dock_widget("napari-apollo", "Study")
+    _, second = viewer.window.add_plugin_dock_widget("napari-apollo", "Train")
+    window = own_dock(first).parentWidget()
+    assert isinstance(window, QMainWindow)
+    qtbot.waitUntil(lambda: own_dock(second) in window.tabifiedDockWidgets(own_dock(first)))
+
+
 def test_names_that_are_no_tool(viewer: Any) -> None:
     with pytest.raises(InputError, match="Study"):
         dock(viewer, "Colour")

@@ -209,12 +209,15 @@ class StudyDraft:
                 self.rows[number] = replace(self.rows[number], stains=named, panel=panel)
 
     def alike(self, row: int) -> list[int]:
-        """Rows whose files call their channels the same."""
+        """Rows whose files call their channels the same, and show the same stains as far as is known.
+
+        Files that do not name their channels may well be of several panels.
+        """
         wanted = self.rows[row]
         return [
             number
             for number, other in enumerate(self.rows)
-            if other.names == wanted.names and len(other.stains) == len(wanted.stains)
+            if other.names == wanted.names and other.stains == wanted.stains
         ]
 
     def problems(self) -> list[tuple[int | None, str]]:

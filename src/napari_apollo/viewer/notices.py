@@ -57,8 +57,11 @@ def tell_error(error: BaseException, doing: str = "") -> None:
 
         ReportDialog(error_in_words(error, doing), report, parent=dialog.parent()).show()
 
+    class Told(Notification):
+        source = "Apollo"  # under the message; napari would put the address of an object there
+
     notification_manager.dispatch(
-        Notification(error_in_words(error, doing), "error", actions=(("Details", details),))
+        Told(error_in_words(error, doing), "error", actions=(("Details", details),))
     )
 
 

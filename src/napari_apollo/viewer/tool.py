@@ -9,13 +9,22 @@ from typing import Any, ClassVar
 from napari.utils.theme import get_theme
 from qtpy.compat import isalive
 from qtpy.QtCore import QEvent, QSize, Qt, QTimer
-from qtpy.QtWidgets import QFrame, QScrollArea, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QDockWidget, QFrame, QMainWindow, QScrollArea, QVBoxLayout, QWidget
 
 from napari_apollo.errors import ApolloError
 from napari_apollo.viewer.jobbar import JobBar
 from napari_apollo.viewer.jobs import Call, Job
 from napari_apollo.viewer.notices import error_in_words, tell, tell_error
-from napari_apollo.viewer.parts import Tone, calm_wheel, listen, note, paint_icons, say, style_sheet
+from napari_apollo.viewer.parts import (
+    Tone,
+    calm_wheel,
+    listen,
+    main_window,
+    note,
+    paint_icons,
+    say,
+    style_sheet,
+)
 from napari_apollo.viewer.preferences import preferences
 from napari_apollo.viewer.state import Session, session_of
 
@@ -41,6 +50,7 @@ class Tool(QWidget):
         super().__init__()
         self.viewer = napari_viewer
         self.session: Session = session_of(napari_viewer)
+        self._placed = False
         self._body = QWidget()
         self._parts = QVBoxLayout(self._body)
         self._parts.setContentsMargins(6, 6, 6, 6)
@@ -140,6 +150,25 @@ class Tool(QWidget):
             QTimer.singleShot(0, self._leave)
         return super().event(event)
 
+    def showEvent(self, event: object) -> None:
+        """Share the place of the tools that are open: napari would give each a part of the window's height."""
+        if not self._placed:
+            self._placed = True
+            QTimer.singleShot(0, self._join_others)
+
+    def _join_others(self) -> None:
+        own, window = _dock_of(self), main_window(self)
+        if own is None or own.isFloating() or not isinstance(window, QMainWindow):
+            return
+        for tool in window.findChildren(Tool):
+            other = _dock_of(tool)
+            alike = other is not None and not other.isFloating() and not other.isHidden()
+            if tool is not self and alike and window.dockWidgetArea(other) == window.dockWidgetArea(own):
+                if own not in window.tabifiedDockWidgets(other):
+                    window.tabifyDockWidget(other, own)
+                    QTimer.singleShot(0, own.raise_)  # the tabs are there by then
+                return
+
     def _leave(self) -> None:
         if self.parentWidget() is None:  # not docked elsewhere meanwhile
             self.deleteLater()
@@ -157,6 +186,13 @@ class Tool(QWidget):
 
     def themed(self, dark: bool) -> None:
         """Colour what no style sheet reaches; subclasses do."""
+
+
+def _dock_of(tool: QWidget) -> QDockWidget | None:
+    above = tool.parentWidget()
+    while above is not None and not isinstance(above, QDockWidget):
+        above = above.parentWidget()
+    return above
 
 
 def place_for(session: Session, name: str) -> Path:

@@ -277,6 +277,7 @@ class AnnotateTool(Tool):
 
     def showEvent(self, event: object) -> None:
         """Number keys work over the image, too."""
+        super().showEvent(event)
         self.keys.begin()
 
     def hideEvent(self, event: object) -> None:

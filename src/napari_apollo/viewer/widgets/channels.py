@@ -29,7 +29,9 @@ class ChannelTable(QWidget):
         self._grid.setSpacing(3)
         self._grid.setColumnStretch(1, 1)
         self.alike = QCheckBox("Also for files with the same channels")
-        self.alike.setToolTip("Give all files that name their channels the same way these stains")
+        self.alike.setToolTip(
+            "Give these stains to all files whose channels have the same names, and the same stains so far"
+        )
         self.alike.setChecked(True)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)

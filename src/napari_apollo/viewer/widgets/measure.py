@@ -189,6 +189,7 @@ class MeasureTool(Tool):
 
     def showEvent(self, event: object) -> None:
         """Show what was selected meanwhile."""
+        super().showEvent(event)
         self._selection_changed(self.session.selection)
 
     def _step(self, by: int) -> None:
