@@ -151,7 +151,7 @@ class Tool(QWidget):
         return super().event(event)
 
     def showEvent(self, event: object) -> None:
-        """Share the place of the tools that are open: napari would give each a part of the window's height."""
+        """Share the place of the tools that are open: napari would give each a part of the height."""
         if not self._placed:
             self._placed = True
             QTimer.singleShot(0, self._join_others)
