@@ -210,7 +210,7 @@ def write_model(
         shared_decoders=changes.pop("shared_decoders", True),
         normal_codes=codes,
     )
-    normalisation = store.normalisation.model_dump(mode="json")
+    normalisation = changes.pop("normalisation", store.normalisation.model_dump(mode="json"))
     for stain in architecture.vocabulary:  # of stains that the store lacks, as of another training
         normalisation["constants"]["*"].setdefault(stain, (100.0, 5000.0))
     card = ModelCard(

@@ -27,9 +27,19 @@ from napari_apollo.errors import (
 )
 from napari_apollo.model import Apollo
 from napari_apollo.panels import Panel
-from napari_apollo.predict import Canvas, OverlayConfig, PredictConfig, PredictionStore, overlay, predict
+from napari_apollo.predict import (
+    Canvas,
+    EvaluateConfig,
+    OverlayConfig,
+    PredictConfig,
+    PredictionStore,
+    evaluate,
+    overlay,
+    predict,
+)
 from napari_apollo.predict.writer import dtype_for
 from napari_apollo.progress import Step
+from napari_apollo.report.evaluation import evaluation_page
 
 CPU = PredictConfig(device="cpu", write_table=False)
 
@@ -246,6 +256,27 @@ def test_constants_of_the_training_on_request(make: SimpleNamespace, tmp_path: P
         dim, model, PredictConfig(device="cpu", write_table=False, normalisation="model", overwrite=True)
     )
     assert own.card.limits["CD4"][1] < 6000 < theirs.card.limits["CD4"][1]
+
+
+def test_what_lets_one_doubt_is_said(make: SimpleNamespace, tmp_path: Path) -> None:
+    store = make.store(tmp_path / "a.cells.zarr", pixel_size_um=None)
+    by_donor = store.normalisation.model_copy(update={"by": "donor"}).model_dump(mode="json")
+    model = make.model(tmp_path / "model", store, pixel_size_um=0.5, normalisation=by_donor)
+    steps: list[Step] = []
+    predict(store, model, CPU, progress=steps.append)
+    pixels, intensities = (step.detail for step in steps if step.stage == "Careful")
+    assert "the model's is 0.5 µm, that of a.cells.zarr is not known" in pixels
+    assert "scaled by donor, percentile 1 to 99.8; those of a.cells.zarr are scaled by panel" in intensities
+    evaluation = evaluate(store, model, EvaluateConfig(device="cpu", parts=("train",), most_cells=8))
+    assert evaluation.to_json()["notes"] == [pixels, intensities]
+    assert evaluation_page(evaluation).sections[0].title == "To be careful about"
+    theirs = EvaluateConfig(device="cpu", parts=("train",), most_cells=8, normalisation="model")
+    assert evaluate(store, model, theirs).about["notes"] == [pixels]
+    same = make.model(tmp_path / "same", store, pixel_size_um=None)
+    assert (
+        evaluate(store, same, EvaluateConfig(device="cpu", parts=("train",), most_cells=8)).about["notes"]
+        == []
+    )
 
 
 @pytest.mark.parametrize(

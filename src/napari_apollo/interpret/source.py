@@ -17,7 +17,7 @@ from napari_apollo.interpret.digests import digest
 from napari_apollo.interpret.encoding import content_of, encode_cells
 from napari_apollo.interpret.kept import KeptSteps
 from napari_apollo.interpret.pairs import with_pairs
-from napari_apollo.predict.fit import require_fit
+from napari_apollo.predict.fit import doubts_of_fit, require_fit
 from napari_apollo.predict.heldout import parts_of
 from napari_apollo.predict.inference import Inference, inference_for, load_model
 from napari_apollo.progress import Progress, ShouldStop
@@ -50,6 +50,10 @@ class Source:
         if self.model is None:
             return None
         return parts_of(self.store.obs, self.model.card, self.store.crop_size)
+
+    def doubts(self) -> tuple[str, ...]:
+        """Why the model might not fit the cells, in words."""
+        return () if self.model is None else doubts_of_fit(self.model, self.store)
 
     def content(self) -> str:
         """SHA-256 that stands for the images and the model: both carry checksums of their own."""

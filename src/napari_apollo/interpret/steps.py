@@ -62,7 +62,7 @@ class Interpreting:
         self.progress = progress
         self.should_stop = should_stop
         self.groups = self._groups()
-        self.found = Interpretation(cells, self._about(), [*cells.notes])
+        self.found = Interpretation(cells, self._about(), [*source.doubts(), *cells.notes])
 
     def run(self) -> Interpretation:
         """Every step that is asked for."""

@@ -14,7 +14,7 @@ from napari_apollo.cells.store import CellStore
 from napari_apollo.predict.conformal import StainIntervals, stain_intervals
 from napari_apollo.predict.evaluateconfig import EvaluateConfig
 from napari_apollo.predict.featurescores import FeaturePairs, feature_scores
-from napari_apollo.predict.fit import require_fit
+from napari_apollo.predict.fit import doubts_of_fit, require_fit
 from napari_apollo.predict.inference import inference_for, load_model
 from napari_apollo.predict.intervals import coexpression
 from napari_apollo.predict.scoring import Key, Scoring
@@ -127,6 +127,9 @@ def evaluate(
     store = store if isinstance(store, CellStore) else CellStore.open(store)
     model, place = load_model(run_or_model, config.device)
     panels = require_fit(model, place, store, skip_unknown=config.skip_unknown)
+    doubts = doubts_of_fit(model, store, own_constants=config.normalisation == "store")
+    for doubt in doubts:
+        progress(Step("Careful", detail=doubt))
     inference = inference_for(model, store, config.normalisation, config.batch_size)
     work = Scoring(store, inference, config, panels, progress, should_stop)
     frames = []
@@ -143,6 +146,7 @@ def evaluate(
         "store": store.path.name,
         "settings": config.model_dump(mode="json", exclude={"output"}),
         "baseline": work.baseline,
+        "notes": list(doubts),
     }
     pairs = work.pairs()
     features, intervals = _feature_tables(pairs, config.level, progress, should_stop)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
+from napari_apollo.cells.normalisation import Normalisation
 from napari_apollo.errors import DataError, ModelError, PanelMismatch
 from napari_apollo.panels import Panel, same_stain
 
@@ -89,6 +90,42 @@ def require_fit(
             + (f"these panels fit: {', '.join(fitting)}" if fitting else "none of its panels fits"),
         )
     return tuple(wanted)
+
+
+def doubts_of_fit(model: Described, store: CellStore, *, own_constants: bool = True) -> tuple[str, ...]:
+    """What lets one doubt that a model fits cells, though nothing says that it does not; in words.
+
+    Parameters
+    ----------
+    model, store
+        The model, the cells.
+    own_constants
+        Whether intensities are scaled by the constants of the store, not by those of the model.
+    """
+    card = model.card
+    doubts = []
+    sizes = {"the model's": card.pixel_size_um, f"that of {store.path.name}": store.pixel_size_um}
+    known = {whose: size for whose, size in sizes.items() if size}
+    if len(known) == 1:
+        ((whose, size),) = known.items()
+        (other,) = set(sizes) - set(known)
+        doubts.append(
+            f"Pixel size: {whose} is {size:g} µm, {other} is not known. Where they differ, what the model "
+            "says is wrong; state pixel_size_um in the manifest and cut the cells again."
+        )
+    if own_constants and card.normalisation:
+        learnt = Normalisation.model_validate(card.normalisation)
+        words = [
+            f"by {each.by}, {each.method}"
+            + (f" {each.percentiles[0]:g} to {each.percentiles[1]:g}" if each.percentiles else "")
+            for each in (learnt, store.normalisation)
+        ]
+        if words[0] != words[1]:
+            doubts.append(
+                f"Intensities: the model learnt from cells scaled {words[0]}; those of {store.path.name} are "
+                f"scaled {words[1]}. Cut the cells again with the normalisation of the training."
+            )
+    return tuple(doubts)
 
 
 def _mismatch(model: Described, panel: Panel, skip_unknown: bool, other_anchor: bool) -> str:

@@ -18,7 +18,7 @@ from napari_apollo.cells.writer import panel_folder
 from napari_apollo.config import OperationConfig
 from napari_apollo.errors import DataError
 from napari_apollo.panels import Panel
-from napari_apollo.predict.fit import require_fit
+from napari_apollo.predict.fit import doubts_of_fit, require_fit
 from napari_apollo.predict.inference import Codes, Inference, inference_for, load_model
 from napari_apollo.predict.needs import needs_in_words
 from napari_apollo.predict.roles import ChannelRole
@@ -146,6 +146,8 @@ def predict(
         store, inference, panels, batch_size=config.batch_size, also_measured=config.also_measured
     )
     progress(Step("Memory", detail=needs))
+    for doubt in doubts_of_fit(model, store, own_constants=config.normalisation == "store"):
+        progress(Step("Careful", detail=doubt))
     results = CellResults(store.n_cells)
     done, total = 0, sum(store.count(name) for name in panels)
     with whole_folder(target, overwrite=config.overwrite, mark=DESCRIPTION) as folder:

@@ -47,6 +47,8 @@ def evaluation_page(found: Evaluation) -> Page:
             "Mean image of": str(found.about["baseline"]),
         },
     )
+    if notes := found.about["notes"]:
+        page.section("To be careful about").add_table(pd.DataFrame({"note": notes}), "What to bear in mind.")
     _verdicts(page, found.table)
     _pixels(page, found.table)
     if len(found.features):
