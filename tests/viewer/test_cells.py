@@ -248,6 +248,17 @@ def test_a_lasso_on_the_image(viewer: Any, small: SimpleNamespace) -> None:
     assert layer not in viewer.layers
 
 
+def test_nuclei_found_anew_are_not_taken_for_the_cells(viewer: Any, small: SimpleNamespace) -> None:
+    """Their numbers are those of others by now; a click would select a cell that lies elsewhere."""
+    (nuclei,) = find_layers(viewer, role="nuclei")
+    labels = np.asarray(nuclei.data)
+    assert [one.layer for one in cell_layers(viewer, small.store)] == [nuclei]
+    nuclei.data = np.where(labels == labels.max(), 0, labels)  # one is gone, the others are what they were
+    assert [one.layer for one in cell_layers(viewer, small.store)] == [nuclei]
+    nuclei.data = np.where(labels > 0, labels + 1, 0)
+    assert cell_layers(viewer, small.store) == []
+
+
 def test_without_cells_there_is_nothing_to_select() -> None:
     viewer = ViewerModel()
     link = link_selection(viewer)

@@ -1,14 +1,26 @@
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 import numpy as np
 import pytest
+import tifffile
 from hypothesis import given
-from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from napari.layers import Labels
 
 from napari_apollo.errors import DataError
-from napari_apollo.viewer.corrections import cut_in_two, delete, in_memory, merge, split, without_gaps
+from napari_apollo.viewer.corrections import (
+    Correction,
+    cut_in_two,
+    delete,
+    in_memory,
+    is_by_hand,
+    merge,
+    split,
+)
+from napari_apollo.viewer.writing import save_labels
 
 
 @pytest.fixture
@@ -73,14 +85,35 @@ def test_the_two_parts_are_the_object(mask: np.ndarray) -> None:
     assert not (second & ~mask).any()
 
 
-@given(arrays(np.int32, (6, 7), elements=st.integers(0, 9)))
-def test_without_gaps_nuclei_stay_what_they_are(labels: np.ndarray) -> None:
-    tidy = without_gaps(labels)
-    numbers = np.unique(tidy[tidy > 0])
-    assert numbers.tolist() == list(range(1, len(numbers) + 1))
-    assert ((tidy > 0) == (labels > 0)).all()
-    for number in numbers:
-        assert len(np.unique(labels[tidy == number])) == 1
+def test_saved_nuclei_keep_their_numbers(tmp_path: Path) -> None:
+    """Cells that were cut, and annotations, know them by these."""
+    labels = np.zeros((12, 12), np.int32)
+    labels[1:4, 1:4], labels[6:9, 1:4], labels[6:9, 6:9] = 1, 2, 3
+    path = tmp_path / "field.tif"
+    save_labels(path, labels)
+    assert not is_by_hand(path)
+    correction = Correction(path, labels.shape)
+    assert not correction.unsaved
+    assert not correction.keep()
+    correction.data[correction.data == 1] = 0
+    assert correction.unsaved
+    assert correction.save() == 2
+    assert np.unique(tifffile.imread(path)).tolist() == [0, 2, 3]
+    assert is_by_hand(path)
+    assert not correction.unsaved
+    assert not is_by_hand(tmp_path / "absent.tif")
+
+
+def test_what_was_kept_before_the_nuclei_were_found_anew_does_not_come_back(tmp_path: Path) -> None:
+    path = tmp_path / "field.tif"
+    save_labels(path, np.ones((8, 8), np.int32))
+    correction = Correction(path, (8, 8))
+    correction.data[:4] = 0
+    assert correction.keep()
+    assert Correction(path, (8, 8)).restored
+    later = correction.aside.stat().st_mtime_ns + 10**9
+    os.utime(path, ns=(later, later))
+    assert not Correction(path, (8, 8)).restored
 
 
 def test_what_is_too_large_is_refused() -> None:

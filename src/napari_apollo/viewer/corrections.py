@@ -96,12 +96,14 @@ class Correction:
         return True
 
     def save(self) -> int:
-        """Write the label image, numbered without gaps; the number of nuclei comes back."""
-        tidy = without_gaps(self.data)
-        save_labels(self.path, tidy, self.pixel_size_um, remarks={_BY_HAND: True})
+        """Write the label image; the number of nuclei comes back.
+
+        Nuclei keep their numbers: by these their cells and annotations know them.
+        """
+        save_labels(self.path, self.data, self.pixel_size_um, remarks={_BY_HAND: True})
         self._saved = crc32(self.data)
         self.give_up()
-        return int(tidy.max(initial=0))
+        return int((np.unique(self.data) > 0).sum())
 
     def give_up(self) -> None:
         """Forget corrections that were kept and not saved."""
@@ -201,12 +203,6 @@ def cut_in_two(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     beyond = centred @ axis > np.median(centred @ axis)
     second[tuple(places[beyond].astype(int).T)] = True
     return second
-
-
-def without_gaps(labels: NDArray[np.integer]) -> NDArray[np.int32]:
-    """Nuclei numbered 1 to N, in the order of the numbers they had."""
-    numbers = np.unique(labels)
-    return np.searchsorted(numbers[numbers > 0], labels).astype(np.int32) + (labels > 0)
 
 
 def in_memory(labels: Any) -> NDArray[np.int32]:

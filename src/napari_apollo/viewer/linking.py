@@ -26,7 +26,10 @@ COLUMN = "selected"
 NO_CELLS = "Cut cells first, in the tool Segment and crop, or drop a cell store on the window."
 """What to tell people where the session has no cells."""
 
-NO_IMAGE = "Open the image with its cells first: drop the study, or show an overlay."
+NO_IMAGE = (
+    "Open the image with its cells first: drop the study, or show an overlay. Nuclei that were found anew "
+    "since the cells were cut are not theirs; crop the cells again, then."
+)
 """What to tell people where no layer has cells."""
 
 CALM_MODES = ("pan_zoom", "transform", "pick", "select")

@@ -141,7 +141,7 @@ class CorrectPart(QWidget):
             self._pick([])
 
     def save_labels(self) -> None:
-        """Write the nuclei to the label image of the field, numbered without gaps."""
+        """Write the nuclei to the label image of the field; each keeps its number."""
         field = self.field
         if self._work.layer is None or field is None:
             self.tool.say("Open a field for correction first.", "problem")

@@ -34,6 +34,7 @@ class CropPart(QWidget):
         super().__init__()
         self.tool = tool
         self.moved: set[str] = set()
+        self._stood: dict[str, float] = {}
         self._filling = False
         self.form = ConfigForm(
             CropConfig, _MAIN, _MORE,
@@ -136,17 +137,17 @@ class CropPart(QWidget):
                 if setting in found:
                     plot.set_limit(name, found[setting])
         self._filling = False
+        self._stood = self.limits  # lines keep to the plot, where limits in force may lie beyond it
         self._count(store)
 
     def _dragged(self) -> None:
         store = self.tool.session.store
         if self._filling or store is None:
             return
-        before = limits_in_force(store)
-        self.moved = {name for name, value in self.limits.items() if before.get(name) != value}
+        self.moved = {name for name, value in self.limits.items() if self._stood[name] != value}
         self._count(store)
 
     def _count(self, store: CellStore) -> None:
-        in_force = limits_in_force(store)
-        limits = {name: v for name, v in self.limits.items() if name in in_force or name in self.moved}
+        dragged = {name: value for name, value in self.limits.items() if name in self.moved}
+        limits = limits_in_force(store) | dragged
         say(self.counts, in_words(count_with(store.obs, limits)) + ".", "plain")
