@@ -144,6 +144,19 @@ def test_a_run_is_not_resumed_on_other_cells(make_store: Make, tmp_path: Path, q
         execute(folder, make_store("b", per_field=25), config, silent, never)
 
 
+@pytest.mark.parametrize("changed", [{"shared": 7}, {"objective": "agreement"}])
+def test_a_run_is_not_resumed_with_settings_that_its_checkpoint_does_not_fit(
+    make_store: Make, tmp_path: Path, quick: dict[str, Any], changed: dict[str, Any]
+) -> None:
+    store, config = make_store(), TrainConfig(output=tmp_path / "run", checkpoint_seconds=0, **quick)
+    folder = stopped_run(store, config, 4)
+    edited = config.model_copy(update=changed)
+    folder.write_config(store.path, edited)
+    with pytest.raises(RunError, match=r"other settings than its config\.json says now"):
+        execute(folder, store, edited, silent, never)
+    assert Run(folder.path).status().error == "RunError"
+
+
 @pytest.mark.parametrize("stage", [LatentStage, EncoderStage])
 def test_when_memory_runs_out_the_batch_is_halved_and_every_cell_visited(
     make_store: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stage: type, quick: dict[str, Any]

@@ -14,7 +14,9 @@ from typing import Any
 import pytest
 
 from napari_apollo.cells import CellStore
+from napari_apollo.cli.scoring import scored
 from napari_apollo.errors import Cancelled, RunError, StoreError, TrainingFailed
+from napari_apollo.interpret import interpret
 from napari_apollo.progress import Step
 from napari_apollo.train import Run, TrainConfig, start_run, train
 from napari_apollo.train.folder import RunFolder, RunStatus, now, process_lives
@@ -107,6 +109,11 @@ def test_errors_of_the_child_have_their_own_type_here(
     with pytest.raises(StoreError) as error:
         Run(run.folder).wait()
     assert error.value.path == tmp_path / "nowhere"
+    # What it learnt from can be named where it lies now.
+    with pytest.raises(RunError, match=r"nowhere, which is not there.*evaluate STORE --model RUN"):
+        scored(run.folder, None)
+    with pytest.raises(RunError, match=r"nowhere, which is not there.*--store"):
+        interpret(run.folder)
 
 
 def test_a_silent_run_counts_as_dead(tmp_path: Path, make_store: Make, quick: dict[str, Any]) -> None:

@@ -84,12 +84,13 @@ def scored(source: Path, model: Path | None) -> tuple[Path, Path]:
     ConfigError
         When a cell store is given without a model.
     FileError
-        When there is nothing at the path.
+        When there is nothing at the path, or the store of a run is gone.
     """
     if kind_of(source) == "run":
         from napari_apollo.train import Run
 
-        return Path(Run(source).store), model or source
+        remedy = "Say where its cells are: napari-apollo evaluate STORE --model RUN."
+        return Run(source).store_there(remedy), model or source
     if model is None:
         raise ConfigError(f"{source} is no run folder; say by --model what to score on its cells.")
     return source, model

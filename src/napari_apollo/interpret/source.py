@@ -114,7 +114,8 @@ def _of_store(store: CellStore, config: InterpretConfig) -> Source:
 
 def _of_run(run: Run, config: InterpretConfig) -> Source:
     model, place = load_model(run, config.device)
-    return Source(CellStore.open(config.store or run.store), model, place)
+    store = config.store or run.store_there("Say by store (--store) where its cells are.")
+    return Source(CellStore.open(store), model, place)
 
 
 def gather(

@@ -175,7 +175,7 @@ class Keeper:
         Raises
         ------
         RunError
-            When the checkpoint is of other cells, or of another number of processes.
+            When the checkpoint is of other cells, other settings, or of another number of processes.
         ModelDamaged
             When its tensors were cut off.
         """
@@ -200,9 +200,20 @@ class Keeper:
             )
         position = Position.from_dict(values["position"])
         stages = self._objective.stages
-        self._network.load_state_dict(_under(_NETWORK, tensors))
         stage = self._stage_at(position)
-        stage.load(_under(_STAGE, tensors))
+        try:
+            self._network.load_state_dict(_under(_NETWORK, tensors))
+            stage.load(_under(_STAGE, tensors))
+        except (
+            RuntimeError,
+            KeyError,
+            IndexError,
+        ) as error:  # tensors of other sizes, or of another objective
+            raise RunError(
+                self._folder.path,
+                "was begun with other settings than its config.json says now.",
+                "Put the settings back, or train anew.",
+            ) from error
         if position.stage < len(stages) and position.best_epoch >= 0 and stage.watches_validation:
             best, self._best_values = read_checkpoint(
                 self._folder.checkpoints / "best", self._validation.device

@@ -81,6 +81,23 @@ class Run:
             raise RunError(self.folder, "is a run on tables; it has no cell store.")
         return self.source
 
+    def store_there(self, remedy: str) -> Path:
+        """The cell store, if it still lies where it was.
+
+        Parameters
+        ----------
+        remedy
+            What to do where it does not.
+
+        Raises
+        ------
+        RunError
+            When it is gone, or the run came here from elsewhere.
+        """
+        if not self.store.exists():
+            raise RunError(self.folder, f"learnt from {self.store}, which is not there.", remedy)
+        return self.store
+
     @property
     def tables(self) -> tuple[Path, ...]:
         """The files of tables that it learns from; none where it learns from a cell store."""
