@@ -108,6 +108,21 @@ def test_files_and_json(made: SimpleNamespace, tmp_path: Path) -> None:
     assert len(pd.read_csv(tmp_path / "scores" / "evaluation.csv")) == len(table)
 
 
+def test_no_table_of_an_earlier_evaluation_stays_beside_a_new_one(
+    made: SimpleNamespace, tmp_path: Path
+) -> None:
+    (tmp_path / "features.csv").write_text("somebody's")
+    own = {"device": "cpu", "output": tmp_path, "parts": ("train",), "most_cells": 8}
+    evaluate(made.store, made.model, EvaluateConfig(**own))
+    assert (tmp_path / "features.csv").read_text() == "somebody's"  # no table of ours
+    evaluate(made.store, made.model, EvaluateConfig(**own, published=True))
+    (tmp_path / "evaluation.html").write_text("the page of that one")
+    assert (tmp_path / "published.csv").exists()
+    evaluate(made.store, made.model, EvaluateConfig(**own))
+    names = {path.name for path in tmp_path.iterdir()}
+    assert names == {"evaluation.json", "evaluation.csv", "features.csv"} | (names & {"coexpression.csv"})
+
+
 def test_fewer_cells_spread_evenly(made: SimpleNamespace) -> None:
     table = evaluate(
         made.store, made.model, EvaluateConfig(device="cpu", parts=("train",), most_cells=7)

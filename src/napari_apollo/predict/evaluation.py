@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from napari_apollo.train import Run
 
 SCHEMA_VERSION = 1
+RESULTS = "evaluation.json"
 
 
 @dataclass(frozen=True)
@@ -87,14 +89,27 @@ class Evaluation:
     def to_json(self) -> dict[str, Any]:
         """Table and notes as plain JSON; NaN becomes null."""
         rows = self.table.astype(object).where(self.table.notna(), None).to_dict("records")
-        return {"schema_version": SCHEMA_VERSION, **self.about, "scores": rows}
+        about = {"schema_version": SCHEMA_VERSION, **self.about, "tables": list(self.tables())}
+        return {**about, "scores": rows}
 
     def write(self, folder: Path) -> None:
-        """Write ``evaluation.json``, and each table as CSV."""
-        write_json(folder / "evaluation.json", self.to_json())
+        """Write ``evaluation.json``, and each table as CSV; what an earlier evaluation left there goes."""
+        before = _written_before(folder / RESULTS)
+        write_json(folder / RESULTS, self.to_json())
+        for name in before:
+            (folder / name).unlink(missing_ok=True)
         for name, table in self.tables().items():
             with whole_file(folder / f"{name}.csv") as partial:
                 table.to_csv(partial, index=False)
+
+
+def _written_before(results: Path) -> list[str]:
+    """Files that an earlier evaluation wrote beside its results: they say nothing of this one."""
+    try:
+        content = json.loads(results.read_text("utf-8"))
+        return ["evaluation.html", *(f"{Path(name).name}.csv" for name in content["tables"])]
+    except (OSError, ValueError, KeyError, TypeError):
+        return []
 
 
 def evaluate(
