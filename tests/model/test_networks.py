@@ -148,20 +148,87 @@ def test_crops_that_cannot_be_halved_are_refused(size: int) -> None:
         blocks_for(size)
 
 
+def with_places(crop_size: int = 32, spatial: int = 2, **changes: object) -> Architecture:
+    """The small architecture with so many numbers more for each place."""
+    places = spatial * small_architecture(crop_size).grid ** 2
+    modalities = (
+        Modality("chromatin", specific=6 + places),
+        Modality("protein", specific=6 + places, conditional=True),
+    )
+    changes = {"shared": 10 + places, "spatial": spatial, "modalities": modalities, **changes}
+    return small_architecture(crop_size, **changes)
+
+
 @settings(max_examples=12, deadline=None)
-@given(st.integers(2, 16).map(lambda k: 8 * k), st.booleans(), st.booleans())
-def test_every_crop_size_comes_back(size: int, shared_decoders: bool, normal_codes: bool) -> None:
-    network = Network(
-        small_architecture(size, shared_decoders=shared_decoders, normal_codes=normal_codes)
-    ).eval()
+@given(st.integers(2, 16).map(lambda k: 8 * k), st.booleans(), st.booleans(), st.integers(0, 2))
+def test_every_crop_size_comes_back(
+    size: int, shared_decoders: bool, normal_codes: bool, spatial: int
+) -> None:
+    architecture = with_places(size, spatial, shared_decoders=shared_decoders, normal_codes=normal_codes)
+    network = Network(architecture).eval()
     values, stain = torch.rand(2, 1, size, size), torch.tensor([2, 0])
     for name in ("chromatin", "protein"):
         code = network.encode(name, values, stain)
-        assert code.shared.shape == (2, 10)
-        assert code.specific.shape == (2, 6)
+        assert code.shared.shape == (2, 10 + architecture.places)
+        assert code.specific.shape == (2, 6 + architecture.places)
         assert (code.shared_log_variance is None) is not normal_codes
         for specific in (code.specific, None):
             assert network.decode(name, code.shared, specific, stain).shape == values.shape
+
+
+@pytest.mark.parametrize(("size", "grid"), [(32, 8), (64, 8), (72, 18), (128, 8)])
+def test_places_of_a_crop(size: int, grid: int) -> None:
+    architecture = with_places(size, 3)
+    assert (architecture.grid, architecture.places) == (grid, 3 * grid**2)
+    network = Network(architecture)
+    for decoder, length, maps in (
+        (network.decoders["protein"], 10 + 6, 6),
+        (network.shared_decoders["protein"], 10, 3),
+    ):
+        assert decoder.from_latent.in_features == length + 4
+        second = [layer for layer in decoder.trunk if isinstance(layer, nn.ConvTranspose2d)][1]
+        assert second.in_channels == paper_widths(size, 8, 12)[-2] + maps
+
+
+def test_what_latents_say_of_a_place_comes_from_there() -> None:
+    architecture = with_places(64, 2, normal_codes=True)
+    network = Network(architecture).eval()
+    values, stain = torch.rand(1, 1, 64, 64), torch.tensor([1])
+    changed = values.clone()
+    changed[:, :, 8:16, 40:48] += 1  # row 1, column 5 of 8 x 8 places of 8 pixels
+    before, after = (network.encode("protein", image, stain) for image in (values, changed))
+    for first, second, whole in zip(before, after, (10, 6, 10, 6), strict=True):
+        moved = (second - first)[0, whole:].view(2, 8, 8).abs().amax(0) > 1e-6
+        rows, columns = moved.nonzero().T
+        assert moved[1, 5]
+        assert rows.max() <= 3
+        assert columns.min() >= 3
+
+
+@pytest.mark.parametrize("block", ["shared", "specific", "shared alone"])
+def test_what_latents_say_of_a_place_goes_there(block: str) -> None:
+    network = Network(with_places(64, 2)).eval()
+    stain = torch.tensor([1])
+    shared, specific = torch.randn(1, 10 + 128), torch.randn(1, 6 + 128)
+    nudged = {"shared": shared.clone(), "specific": specific.clone()}
+    nudged[block.split()[0]][:, -128:].view(1, 2, 8, 8)[:, 1, 6, 2] += 3
+    with torch.no_grad():
+        if block == "shared alone":
+            images = [network.decode("protein", code, None, stain) for code in (shared, nudged["shared"])]
+        else:
+            pairs = ((shared, specific), (nudged["shared"], nudged["specific"]))
+            images = [network.decode("protein", *pair, stain) for pair in pairs]
+    moved = (images[1] - images[0])[0, 0].abs()
+    rows, columns = (moved > 1e-6).nonzero().T
+    assert rows.float().mean() == pytest.approx(51.5, abs=3)  # the middle of rows 48 to 55
+    assert columns.float().mean() == pytest.approx(19.5, abs=3)
+    assert rows.max() - rows.min() < 40
+
+
+def test_places_are_for_images() -> None:
+    table = Modality("rna", kind="table", specific=200, features=5)
+    with pytest.raises(ConfigError, match="all images"):
+        with_places(modalities=(Modality("chromatin", specific=200), table), hidden=8)
 
 
 def test_conditional_networks_use_the_stain() -> None:
@@ -182,6 +249,8 @@ def test_conditional_networks_use_the_stain() -> None:
         ({"specific_maps": 12}, "specific_maps"),
         ({"specific_maps": 0}, "go together"),
         ({"widths": (8, 8, 8, 8, 12)}, "multiple of 8"),
+        ({"spatial": 2, "shared": 128}, "8 x 8 places"),
+        ({"spatial": 1, "shared": 300, "widths": (12,)}, "two blocks"),
     ],
 )
 def test_sizes_that_contradict_are_refused(changes: dict, words: str) -> None:

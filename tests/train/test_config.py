@@ -24,6 +24,7 @@ def test_paper_settings(variant: str) -> None:
     expected = {
         "objective": "two-step",
         "shared": 1024,
+        "spatial": 0,
         "specific": 200,
         "embedding": 64,
         "width": 64,

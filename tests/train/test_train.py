@@ -158,14 +158,25 @@ def test_early_stopping_ends_a_step_and_the_best_epoch_is_kept(
     assert kept["criterion"] == encoders["validation.criterion"][best]
 
 
-@pytest.mark.parametrize("changes", [{"shared_decoders": False}, {"specific": 0, "specific_maps": 0}])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"shared_decoders": False},
+        {"specific": 0, "specific_maps": 0},
+        {"spatial": 1},
+        {"spatial": 2, "specific": 0, "specific_maps": 0},
+        {"spatial": 1, "preset": "agreement"},
+    ],
+)
 def test_variants_train_and_predict(
     make_store: Make, tmp_path: Path, changes: dict, quick: Callable[..., TrainConfig]
 ) -> None:
     model = train(make_store(), quick(tmp_path, **changes)).model()
     values = np.random.default_rng(0).random((3, 1, 16, 16), dtype=np.float32)
     latents = model.encode(values, "chromatin")
-    assert latents.specific.shape[1] == changes.get("specific", 4)
+    places = 64 * changes.get("spatial", 0)  # 8 x 8 of them
+    assert latents.shared.shape[1] == 8 + places
+    assert latents.specific.shape[1] == (0 if changes.get("specific") == 0 else 4 + places)
     assert model.decode(latents.shared, None, "protein", "CD8").shape == (3, 16, 16)
 
 

@@ -42,7 +42,8 @@ class ImageEncoder(Mixed):
     """From an image to the shared and the specific latent.
 
     The maps of the last block are split: the first ones see only the shared output, the last
-    ``specific_maps`` only the specific one. The encoder owns its stain embedding.
+    ``specific_maps`` only the specific one. The spatial parts of both are read, place by place, from the
+    maps of the block before. The encoder owns its stain embedding.
     """
 
     def __init__(self, architecture: Architecture, modality: Modality) -> None:
@@ -50,6 +51,7 @@ class ImageEncoder(Mixed):
         widths, area = architecture.widths, architecture.bottom**2
         layers: list[nn.Module] = []
         for index, (before, after) in enumerate(zip((1, *widths[:-1]), widths, strict=True)):
+            self.last_block = len(layers)
             layers.append(nn.Conv2d(before, after, 4, stride=2, padding=1, bias=False))
             if index:
                 layers.append(nn.BatchNorm2d(after))
@@ -61,10 +63,24 @@ class ImageEncoder(Mixed):
         self.embedding = (
             StainEmbedding(len(architecture.vocabulary), condition) if modality.conditional else None
         )
-        self.to_shared = nn.Linear(self.shared_maps * area + condition, outputs * architecture.shared)
+        self.outputs = outputs
+        places = architecture.places
+        self.to_shared = nn.Linear(
+            self.shared_maps * area + condition, outputs * (architecture.shared - places)
+        )
         self.to_specific = (
-            nn.Linear(architecture.specific_maps * area + condition, outputs * modality.specific)
+            nn.Linear(architecture.specific_maps * area + condition, outputs * (modality.specific - places))
             if modality.specific
+            else None
+        )
+        blocks = 2 if modality.specific else 1
+        self.to_spatial = (
+            nn.Sequential(
+                nn.Conv2d(widths[-2] + condition, widths[-2], 1),
+                nn.LeakyReLU(0.2),
+                nn.Conv2d(widths[-2], blocks * outputs * architecture.spatial, 1),
+            )
+            if architecture.spatial
             else None
         )
 
@@ -85,17 +101,36 @@ class ImageEncoder(Mixed):
             long, means before log variances, where the encoder gives distributions.
         """
         with self.mixed(values.device):
-            maps = self.trunk(values)
+            before = self.trunk[: self.last_block](values)  # which has a map for each place
+            maps = self.trunk[self.last_block :](before)
             shared = maps[:, : self.shared_maps].flatten(1)
             specific = maps[:, self.shared_maps :].flatten(1)
+            condition = None
             if self.embedding is not None:
                 assert stain is not None
                 condition = self.embedding(stain)
                 shared = torch.cat([shared, condition], dim=1)
                 specific = torch.cat([specific, condition], dim=1)
-            shared = self.to_shared(shared)
-            own = self.to_specific(specific) if self.to_specific is not None else None
-        return shared.float(), None if own is None else own.float()
+            found = [self.to_shared(shared)]
+            if self.to_specific is not None:
+                found.append(self.to_specific(specific))
+            if self.to_spatial is not None:
+                if condition is not None:
+                    everywhere = condition[:, :, None, None].expand(-1, -1, *before.shape[2:])
+                    before = torch.cat([before, everywhere], dim=1)
+                maps_of = self.to_spatial(before).chunk(len(found), 1)
+                found = [self._with_places(*parts) for parts in zip(found, maps_of, strict=True)]
+        shared, *own = (latent.float() for latent in found)
+        return shared, own[0] if own else None
+
+    def _with_places(self, whole: Tensor, maps: Tensor) -> Tensor:
+        """What is said of the whole crop and then of its places; all means before all log variances."""
+        parts = zip(whole.chunk(self.outputs, 1), maps.chunk(self.outputs, 1), strict=True)
+        return torch.cat([values for of_all, at in parts for values in (of_all, at.flatten(1))], dim=1)
+
+
+_BLOCK = 3
+"""Layers of a decoder's block but the last: deconvolution, normalisation, activation."""
 
 
 class ImageDecoder(Mixed):
@@ -108,7 +143,8 @@ class ImageDecoder(Mixed):
     modality
         Whose images it makes.
     latent
-        Length of the latent it is given: shared and specific, or shared alone.
+        Length of the latent it is given: shared and specific, or shared alone. Their spatial parts come in
+        before the second block.
     """
 
     def __init__(self, architecture: Architecture, modality: Modality, latent: int) -> None:
@@ -116,18 +152,32 @@ class ImageDecoder(Mixed):
         widths = tuple(reversed(architecture.widths))
         condition = architecture.embedding if modality.conditional else 0
         self.bottom = (widths[0], architecture.bottom, architecture.bottom)
-        self.from_latent = nn.Linear(latent + condition, widths[0] * architecture.bottom**2)
+        self.grid = (architecture.grid, architecture.grid)
+        self.lengths = _parts(architecture.shared, latent - architecture.shared, architecture.places)
+        spatial = architecture.spatial * (2 if latent > architecture.shared else 1)
+        self.from_latent = nn.Linear(sum(self.lengths[::2]) + condition, widths[0] * architecture.bottom**2)
         layers: list[nn.Module] = []
-        for before, after in zip(widths, (*widths[1:], 1), strict=True):
-            layers.append(nn.ConvTranspose2d(before, after, 4, stride=2, padding=1, bias=False))
+        for index, (before, after) in enumerate(zip(widths, (*widths[1:], 1), strict=True)):
+            given = before + (spatial if index == 1 else 0)
+            layers.append(nn.ConvTranspose2d(given, after, 4, stride=2, padding=1, bias=False))
             layers += [nn.BatchNorm2d(after), nn.LeakyReLU(0.2)]
         self.trunk = nn.Sequential(*layers[:-2])
 
     def forward(self, latent: Tensor, condition: Tensor | None) -> Tensor:
         """Logits (n, 1, y, x) from a latent (n, l) and the stain's embedding (n, e), if any."""
+        parts = latent.split(self.lengths, dim=1)
+        latent = torch.cat(parts[::2], dim=1)
         if condition is not None:
             latent = torch.cat([latent, condition], dim=1)
         with self.mixed(latent.device):
             maps = nn.functional.relu(self.from_latent(latent)).unflatten(1, self.bottom)
-            values = self.trunk(maps)
+            maps = self.trunk[:_BLOCK](maps)
+            at = [part.unflatten(1, (-1, *self.grid)).to(maps.dtype) for part in parts[1::2] if part.shape[1]]
+            values = self.trunk[_BLOCK:](torch.cat([maps, *at], dim=1))
         return values.float()
+
+
+def _parts(shared: int, specific: int, places: int) -> list[int]:
+    """Lengths of what a latent says of the whole crop and of its places: shared, then specific."""
+    own = [specific - places, places] if specific else []
+    return [shared - places, places, *own]

@@ -82,7 +82,11 @@ class Architecture:
     vocabulary
         Protein stains in the order of the stain embedding.
     shared
-        Length of the shared latent.
+        Length of the shared latent, its spatial part included.
+    spatial
+        How many numbers of the shared latent, and of each specific one, belong to each place of the crop
+        (``grid``): their last ``spatial * grid**2`` ones, as maps (map, y, x). 0 where latents say nothing
+        of places.
     embedding
         Length of a stain's embedding.
     crop_size
@@ -112,6 +116,7 @@ class Architecture:
     modalities: tuple[Modality, ...]
     vocabulary: tuple[str, ...]
     shared: int
+    spatial: int = 0
     embedding: int = 64
     crop_size: int = 0
     widths: tuple[int, ...] = ()
@@ -136,6 +141,21 @@ class Architecture:
             self._check_images()
         if any(modality.kind == "table" for modality in self.modalities):
             self._check_tables()
+        if self.spatial:
+            self._check_spatial()
+
+    def _check_spatial(self) -> None:
+        if any(modality.kind != "image" for modality in self.modalities):
+            raise ConfigError("A spatial part of latents needs modalities that are all images.")
+        if len(self.widths) < 2:
+            raise ConfigError("A spatial part of latents needs images of two blocks or more.")
+        lengths = {"shared": self.shared} | {m.name: m.specific for m in self.modalities if m.specific}
+        for name, length in lengths.items():
+            if length <= self.places:
+                raise ConfigError(
+                    f"Latent {name!r} of length {length} must be longer than its spatial part, "
+                    f"{self.spatial} numbers for each of {self.grid} x {self.grid} places."
+                )
 
     def _check_tables(self) -> None:
         bare = [m.name for m in self.modalities if m.kind == "table" and m.features < 1]
@@ -168,6 +188,16 @@ class Architecture:
     def bottom(self) -> int:
         """Height and width in pixels of the maps under the last block."""
         return self.crop_size // 2 ** len(self.widths)
+
+    @property
+    def grid(self) -> int:
+        """Height and width of the spatial part of latents, in places: twice the bottom."""
+        return 2 * self.bottom
+
+    @property
+    def places(self) -> int:
+        """Length of the spatial part of a latent; what comes before it says something of the whole crop."""
+        return self.spatial * self.grid**2 if self.spatial else 0
 
     def modality(self, name: str) -> Modality:
         """The modality of that name.

@@ -31,16 +31,20 @@ def image_architecture(settings: Any, vocabulary: tuple[str, ...], crop_size: in
     ConfigError
         When crop size or sizes do not go together.
     """
+    widths = paper_widths(crop_size, settings.width, settings.head)
+    places = settings.spatial * (2 * crop_size // 2 ** len(widths)) ** 2
+    specific = settings.specific + places if settings.specific else 0
     return Architecture(
         modalities=(
-            Modality(CHROMATIN, specific=settings.specific, conditional=settings.anchor_conditional),
-            Modality(PROTEIN, specific=settings.specific, conditional=True),
+            Modality(CHROMATIN, specific=specific, conditional=settings.anchor_conditional),
+            Modality(PROTEIN, specific=specific, conditional=True),
         ),
         vocabulary=vocabulary,
-        shared=settings.shared,
+        shared=settings.shared + places,
+        spatial=settings.spatial,
         embedding=settings.embedding,
         crop_size=crop_size,
-        widths=paper_widths(crop_size, settings.width, settings.head),
+        widths=widths,
         specific_maps=settings.specific_maps,
         shared_decoders=settings.shared_decoders,
         normal_codes=normal_codes(settings.objective),

@@ -33,10 +33,14 @@ class TrainConfig(CommonTrainConfig):
     """Part of the training cells, whole donors or fields, that decides when to stop."""
 
     shared: int = small("shared", ge=1, le=8192)
-    """Length of the shared latent."""
+    """Length of the shared latent, but for its spatial part."""
 
     specific: int = small("specific", ge=0, le=8192)
-    """Length of each modality's own latent; 0 makes the model fully joint."""
+    """Length of each modality's own latent, but for its spatial part; 0 makes the model fully joint."""
+
+    spatial: int = small("spatial", ge=0, le=64)
+    """Numbers that every latent has, besides, for each place of a coarse grid over the crop (8 x 8 for
+    crops of 32, 64 and 128 pixels); 0, as the reference, for none."""
 
     embedding: int = small("embedding", ge=1, le=1024)
     """Length of a stain's embedding."""

@@ -12,6 +12,7 @@ from typing import Any
 PAPER: dict[str, Any] = {
     "objective": "two-step",
     "shared": 1024,
+    "spatial": 0,
     "specific": 200,
     "embedding": 64,
     "width": 64,

@@ -20,7 +20,12 @@ from napari_apollo.train.objectives.base import (
     prefixed,
     under,
 )
-from napari_apollo.train.objectives.inference import batch_gap, decoded_losses, validation_losses
+from napari_apollo.train.objectives.inference import (
+    batch_gap,
+    crossed_losses,
+    rebuilt_loss,
+    validation_losses,
+)
 from napari_apollo.train.objectives.normals import divergence, split
 from napari_apollo.train.objectives.nuisance import told_nuisance
 from napari_apollo.train.objectives.posteriors import Posteriors
@@ -109,11 +114,10 @@ class EncodingStage:
 
     def _decoded(self, batch: Batch, name: str, code: Code) -> list[Tensor]:
         loss = self._settings.loss
-        across = decoded_losses(self._network, batch, name, code.shared, None, loss)
-        losses = [value for key, value in across.items() if key != "shared"]
+        losses = list(crossed_losses(self._network, batch, name, code.shared, loss).values())
         if code.specific is not None:
-            own = decoded_losses(self._network, batch, name, code.shared.detach(), code.specific, loss)
-            losses.append(own["full"])
+            shared = code.shared.detach()
+            losses.append(rebuilt_loss(self._network, batch, name, shared, code.specific, loss))
         return losses or [code.shared.new_zeros(())]
 
     def validate(self, batches: Iterable[Batch]) -> dict[str, float]:

@@ -35,21 +35,36 @@ def decoded_losses(
     view = batch.views[name]
     losses = {}
     if specific is not None:
-        decoded = network.decode(name, shared, specific, view.stain)
-        losses["full"] = reconstruction_loss(network, name, decoded, view.values, kind)
+        losses["full"] = rebuilt_loss(network, batch, name, shared, specific, kind)
+    if name in network.shared_decoders:
+        decoded = network.decode(name, shared, None, view.stain)
+        losses["shared"] = reconstruction_loss(network, name, decoded, view.values, kind)
+    return losses | crossed_losses(network, batch, name, shared, kind)
+
+
+def rebuilt_loss(
+    network: Network, batch: Batch, name: str, shared: Tensor, specific: Tensor, kind: str
+) -> Tensor:
+    """Loss of one modality's values decoded from both latents; see ``decoded_losses``."""
+    view = batch.views[name]
+    decoded = network.decode(name, shared, specific, view.stain)
+    return reconstruction_loss(network, name, decoded, view.values, kind)
+
+
+def crossed_losses(network: Network, batch: Batch, name: str, shared: Tensor, kind: str) -> dict[str, Tensor]:
+    """Losses of the predictions of other modalities alone, as ``to_<other>``; see ``decoded_losses``."""
+    losses = {}
     for other in network.shared_decoders:
-        if other == name:
-            decoded = network.decode(name, shared, None, view.stain)
-            losses["shared"] = reconstruction_loss(network, name, decoded, view.values, kind)
-        elif other in batch.views:
-            target = batch.views[other]
-            own, theirs = batch.pairs(name, other)
-            if not len(own):
-                continue
-            stain = target.stain.index_select(0, theirs)
-            decoded = network.decode(other, shared.index_select(0, own), None, stain)
-            values = target.values.index_select(0, theirs)
-            losses[f"to_{other}"] = reconstruction_loss(network, other, decoded, values, kind)
+        if other == name or other not in batch.views:
+            continue
+        target = batch.views[other]
+        own, theirs = batch.pairs(name, other)
+        if not len(own):
+            continue
+        stain = target.stain.index_select(0, theirs)
+        decoded = network.decode(other, shared.index_select(0, own), None, stain)
+        values = target.values.index_select(0, theirs)
+        losses[f"to_{other}"] = reconstruction_loss(network, other, decoded, values, kind)
     return losses
 
 
