@@ -7,12 +7,15 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy.stats import binom
 
 from napari_apollo.cells import CellStore
 from napari_apollo.interpret import InterpretConfig, imagephenotypes, interpret
+from napari_apollo.interpret.imagephenotypes import images_of
 from napari_apollo.interpret.samples import accuracy_interval, permuted_labels, samples_of
+from napari_apollo.panels import Panel
 from napari_apollo.predict.imageclasses import held_out_image_values
 
 
@@ -137,3 +140,27 @@ def _with_latents(blood: SimpleNamespace) -> str:
     table.obsm["shared"] = np.random.default_rng(0).normal(size=(table.n_obs, 2)).astype(np.float32)
     store.write_table(table)
     return str(path)
+
+
+def test_chromatin_is_that_of_each_panel_whatever_stain_shows_it() -> None:
+    panels = {
+        "one": Panel(name="one", stains=("CD3", "DAPI")),
+        "two": Panel(name="two", stains=("Hoechst", "CD3")),
+    }
+    stored = {"one": np.stack([np.full((2, 2), 3.0), np.full((2, 2), 1.0)])[None]}
+    stored["two"] = stored["one"][:, ::-1] + 10
+    inference = SimpleNamespace(
+        batch_size=8,
+        normalised=lambda store, name, rows: stored[name][rows],
+        encode=lambda images, panel: images,
+        rebuild=lambda codes, own, shared_only=False: codes[:, 0],
+        predict=lambda chromatin, codes, stain: chromatin,
+    )
+    cells = SimpleNamespace(obs=pd.DataFrame({"panel": ["two", "one"], "row": [0, 0]}))
+    store = SimpleNamespace(panels=panels)
+    chromatin = images_of(cells, np.arange(2), store, inference)
+    assert chromatin["measured"][:, 0, 0].tolist() == [11, 1]
+    assert "predicted" not in chromatin
+    protein = images_of(cells, np.arange(2), store, inference, "CD3")
+    assert protein["measured"][:, 0, 0].tolist() == [13, 3]
+    assert protein["predicted"][:, 0, 0].tolist() == [11, 1]

@@ -116,10 +116,8 @@ def regress_features(
 def _inputs(
     cells: LatentCells, rows: np.ndarray, store: CellStore, inference: Inference, stain: str
 ) -> dict[str, np.ndarray]:
-    """Images by what they are; anchors of several panels are one."""
-    panels = sorted(set(cells.obs["panel"].astype(str).to_numpy()[rows]))
-    anchor = store.panels[panels[0]].anchor
-    chromatin = images_of(cells, rows, store, inference, anchor)
+    """Images by what they are; panels may show chromatin in different stains."""
+    chromatin = images_of(cells, rows, store, inference)
     own = images_of(cells, rows, store, inference, stain)
     return {
         "chromatin": chromatin["measured"],

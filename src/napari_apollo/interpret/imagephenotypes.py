@@ -106,7 +106,11 @@ def classify_images(
 
 
 def images_of(
-    cells: LatentCells, chosen: NDArray[np.int64], store: CellStore, inference: Inference, stain: str
+    cells: LatentCells,
+    chosen: NDArray[np.int64],
+    store: CellStore,
+    inference: Inference,
+    stain: str | None = None,
 ) -> dict[str, NDArray[np.float32]]:
     """Images of a stain by kind, (cell, y, x) in [0, 1]; chromatin has no prediction.
 
@@ -117,7 +121,7 @@ def images_of(
     chosen
         Positions of the cells; all have the stain.
     stain
-        Of the images.
+        Of the images; the chromatin, whatever stain shows it in the cell's panel, where not given.
     """
     out: dict[str, NDArray[np.float32]] = {}
     panels = cells.obs["panel"].astype(str).to_numpy()[chosen]
@@ -130,7 +134,7 @@ def images_of(
             codes = inference.encode(images, panel)
             own = None if stain == panel.anchor else stain
             made = {
-                "measured": images[:, panel.index(stain)],
+                "measured": images[:, panel.index(own or panel.anchor)],
                 "reconstructed": inference.rebuild(codes, own),
                 "reconstructed_shared": inference.rebuild(codes, own, shared_only=True),
             }
