@@ -101,6 +101,15 @@ def test_the_study_decides_where_it_says_so() -> None:
     assert len(values(obs, split, "donor", VALIDATION)) == 1
 
 
+def test_a_part_that_does_not_exist_is_not_learnt_from() -> None:
+    obs = cells()
+    obs.loc[obs["donor"] == "d1", "split"] = "Test"
+    with pytest.raises(DataError, match="split is 'Test' for some cells; train, validation, test or nothing"):
+        split_cells(obs)
+    obs["split"] = obs["split"].where(obs["donor"] != "d1", None)
+    assert sum(split_cells(obs).counts().values()) == len(obs)
+
+
 @pytest.mark.parametrize("name", ["d0", "d1", "d2", "d3", "d4", "d5"])
 def test_a_study_that_states_its_validation_alone_keeps_it(name: str) -> None:
     obs = cells()

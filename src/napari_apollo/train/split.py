@@ -91,7 +91,8 @@ def split_cells(
     ConfigError
         When a name in ``held_out`` is neither a donor nor a field.
     DataError
-        When too few cells are left of a part, or a panel would have none to learn from.
+        When too few cells are left of a part, a panel would have none to learn from, or ``split`` says what
+        is no part.
     """
     part = _from_study(obs)
     by = "split"
@@ -122,6 +123,12 @@ def _from_study(obs: pd.DataFrame) -> np.ndarray:
     part = np.full(len(obs), TRAIN, dtype=object)
     if "split" in obs:
         stated = obs["split"].astype(object).fillna("").astype(str).to_numpy()
+        # Of a word that nobody knows, cells for the test would be learnt from.
+        if unknown := sorted(set(stated.tolist()) - {"", TRAIN, VALIDATION, TEST}):
+            raise DataError(
+                f"split is {', '.join(map(repr, unknown[:5]))} for some cells; "
+                f"{TRAIN}, {VALIDATION}, {TEST} or nothing would be right."
+            )
         for name in (VALIDATION, TEST):
             part[stated == name] = name
     return part
