@@ -363,6 +363,21 @@ def test_networks_as_baselines(made: SimpleNamespace) -> None:
         evaluate(made.store, made.model, config, should_stop=lambda: True)
 
 
+def test_baselines_that_cannot_be_made_are_said(make: SimpleNamespace, tmp_path: Path) -> None:
+    store = make.store(tmp_path / "a.cells.zarr")
+    obs = store.table.copy()
+    obs.obs["split"] = "test"
+    store.write_table(obs)
+    model = make.model(tmp_path / "model", store)
+    config = EvaluateConfig(device="cpu", baselines=("unet",), most_cells=8)
+    evaluation = evaluate(store, model, config)
+    assert "unet_mae" not in evaluation.table
+    assert evaluation.about["notes"] == [
+        "Baselines left out: unet; a.cells.zarr has none of the cells that the model learnt from."
+    ]
+    assert evaluation.about["baseline"].startswith("all cells of the store")
+
+
 def test_the_published_protocol_by_name(made: SimpleNamespace, tmp_path: Path) -> None:
     config = EvaluateConfig(
         device="cpu",

@@ -147,6 +147,10 @@ def evaluate(
         progress(Step("Careful", detail=doubt))
     inference = inference_for(model, store, config.normalisation, config.batch_size)
     work = Scoring(store, inference, config, panels, progress, should_stop)
+    if lacking := [name for name in config.baselines if name not in work.baselines]:
+        nobody = f"{store.path.name} has none of the cells that the model learnt from."
+        doubts = (*doubts, f"Baselines left out: {', '.join(lacking)}; {nobody}")
+        progress(Step("Careful", detail=doubts[-1]))
     frames = []
     for done, total, frame in work.run(progress, should_stop):
         frames.append(frame)
