@@ -2,12 +2,13 @@ from __future__ import annotations
 
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 import tifffile
 
-from napari_apollo.errors import DataError, StudyError
+from napari_apollo.errors import DataError, PanelError, StudyError
 from napari_apollo.panels import UNUSED
 from napari_apollo.study import Study
 from napari_apollo.viewer.drafting import DraftRow, StudyDraft, stains_to_offer, suggest_stains
@@ -174,6 +175,37 @@ def test_layers_from_memory_are_written_and_named(tmp_path: Path) -> None:
 
     assert open_field(field).pixel_size_um == (0.5, 0.5)
     assert open_field(field).shape == (40, 30)
+
+
+def test_images_of_layers_replace_no_other_image(tmp_path: Path) -> None:
+    from napari.components import ViewerModel
+
+    def fields(*values: int) -> list[Any]:
+        viewer = ViewerModel()
+        for number, value in enumerate(values):
+            for name in ("DAPI", "CD4"):
+                viewer.add_image(np.full((40, 30 + number), value, np.uint16), name=name)
+        return fields_from_layers(viewer.layers, tmp_path)
+
+    (first,) = fields(1)
+    assert fields(1) == [first]  # the button was pressed twice
+    (other,) = fields(2)
+    assert other.image != first.image
+    assert tifffile.imread(first.image).max() == 1
+    two = fields(3, 4)
+    assert len({field.image for field in two}) == 2
+    assert len(list((tmp_path / "images").iterdir())) == 4
+
+
+def test_layers_that_lie_otherwise_are_no_stains_of_one_image(tmp_path: Path) -> None:
+    from napari.components import ViewerModel
+
+    for place in ({"rotate": 30}, {"scale": (2, 2)}, {"affine": np.diag([2.0, 1, 1])}, {"translate": (0, 3)}):
+        viewer = ViewerModel()
+        viewer.add_image(np.ones((40, 30), np.uint16), name="DAPI")
+        viewer.add_image(np.ones((40, 30), np.uint16), name="CD4", **place)
+        with pytest.raises(PanelError, match="one size, scale and place; CD4 differ"):
+            fields_from_layers(viewer.layers, tmp_path)
 
 
 def test_layers_of_a_study_give_its_fields(small: SimpleNamespace, tmp_path: Path) -> None:

@@ -8,10 +8,12 @@ from types import SimpleNamespace
 import dask
 import numpy as np
 import pytest
+import tifffile
 from napari.components import ViewerModel
 
 from napari_apollo.errors import DataError, StoreError, StudyError
-from napari_apollo.study import Study
+from napari_apollo.panels import Panel
+from napari_apollo.study import Study, StudyField
 from napari_apollo.viewer import add_predictions, find_layers, open_study
 from napari_apollo.viewer.layers import about
 from napari_apollo.viewer.open import same_image
@@ -265,3 +267,16 @@ def test_a_demonstration_opens(small: SimpleNamespace, tmp_path: Path) -> None:
     assert show_demo(ViewerModel(), small.folder)
     with pytest.raises(FileError, match="no demonstration"):
         show_demo(ViewerModel(), tmp_path)
+
+
+def test_of_many_stains_the_first_are_seen(tmp_path: Path) -> None:
+    """Forty stains on top of each other are white."""
+    tifffile.imwrite(tmp_path / "a.tif", np.ones((40, 16, 16), np.uint16), photometric="minisblack")
+    stains = ("DAPI", *(f"Marker {number}" for number in range(39)))
+    field = StudyField(
+        image=tmp_path / "a.tif", panel=Panel(name="many", stains=stains), donor="d", condition="c",
+        field="a", channels=stains,
+    )  # fmt: skip
+    added = open_study(ViewerModel(), Study([field]))
+    assert len(added) == 40
+    assert [layer.visible for layer in added] == [number < 6 for number in range(40)]

@@ -407,10 +407,37 @@ def test_overlay_predicts_shows_and_compares(
     tool.stain.setCurrentText("CD4")
     tool.flip()
     assert tool.shown.text() == "Measured"
+    measured, predicted = (
+        find_layers(viewer, role=role, stain="CD4")[0] for role in ("measured", "predicted")
+    )
+    shared = predicted.contrast_limits
+    assert shared == measured.contrast_limits
     tool.grid.click()
     assert viewer.canvas.grid.enabled
+    assert predicted.contrast_limits != shared
+    assert measured.contrast_limits == shared
+    assert "each in its own contrast" in tool.shown.text()
+    tool.own_contrast.setChecked(False)
+    assert predicted.contrast_limits == shared
+    tool.own_contrast.setChecked(True)
     tool.grid.click()
     assert not viewer.canvas.grid.enabled
+    assert predicted.contrast_limits == shared
+    tool.run_box.addItem("tiny.run", str(small.folder / "tiny.run"))
+    tool.predict()  # anew: what is shown was said of other cells, perhaps
+    assert session.jobs.wait(120)
+    assert not find_layers(viewer, role="predicted"), tool.status.text()
+    assert not find_layers(viewer, role="cells")
+    assert find_layers(viewer, role="measured", stain="CD4")
+    before = [layer.visible for layer in viewer.layers]
+    tool.stain.setCurrentText("CD8")
+    for layer in find_layers(viewer, stain="CD8"):
+        viewer.layers.remove(layer)
+    tool.grid.click()
+    assert not tool.grid.isChecked()
+    assert not viewer.canvas.grid.enabled
+    assert tool.shown.text() == "Show layers first."
+    assert any(before)
 
 
 def test_a_model_that_does_not_fit_is_explained(

@@ -38,6 +38,9 @@ ROLES = (
 FIRST = ("measured", "predicted", BEYOND)
 """Roles that are seen at first, where they are wanted."""
 
+_SAID = (ChannelRole.RECONSTRUCTED, ChannelRole.RECONSTRUCTED_SHARED, ChannelRole.PREDICTED, BEYOND)
+_DARK_AND_BRIGHT = (5, 99.8)  # percentiles, as of measured stains
+
 ROLE_WORDS = {
     "measured": "Measured",
     "reconstructed": "Reconstructed",
@@ -100,6 +103,14 @@ def clear_others(viewer: Any, predictions: PredictionStore, image: str) -> None:
             continue
         other_model = shown.model and shown.model != predictions.model_name
         if other_model or not (shown.image and same_image(shown.image, image)) or shown.role == "nuclei":
+            viewer.layers.remove(layer)
+
+
+def clear_said(viewer: Any, predictions: Path) -> None:
+    """Remove what was said of the cells before predictions were made anew, their table included."""
+    for layer in list(viewer.layers):
+        shown = about(layer)
+        if shown is not None and (shown.opened == str(predictions) or shown.role == "cells"):
             viewer.layers.remove(layer)
 
 
@@ -246,6 +257,8 @@ def side_by_side(viewer: Any, stain: str) -> int:
         viewer.canvas.grid.enabled = False
         return 0
     roles = roles_of(viewer, stain)
+    if not roles:
+        return 0
     set_visible(viewer, roles, [stain])
     for cells in find_layers(viewer, role="cells"):
         cells.visible = False
@@ -257,6 +270,37 @@ def side_by_side(viewer: Any, stain: str) -> int:
     viewer.canvas.grid.stride = 1
     viewer.canvas.grid.enabled = True
     return len(chosen)
+
+
+def own_contrast(viewer: Any, stain: str) -> list[tuple[Any, tuple[float, float]]]:
+    """Show what a model says of a stain from its own dark to its own bright, which is often much fainter.
+
+    Returns
+    -------
+    list
+        Layers that were changed, with the limits they had: those of the measured stain.
+    """
+    changed = []
+    for layer in find_layers(viewer, stain=stain):
+        shown = about(layer)
+        if shown is None or shown.role not in _SAID:
+            continue
+        coarse = np.asarray(layer.data[-1] if layer.multiscale else layer.data)
+        inside = coarse[coarse > 0]  # of cells; around them there is nothing
+        if not len(inside):
+            continue
+        low, high = (float(value) for value in np.percentile(inside, _DARK_AND_BRIGHT))
+        if high > low:
+            changed.append((layer, (float(layer.contrast_limits[0]), float(layer.contrast_limits[1]))))
+            set_limits(layer, (low, high))
+    return changed
+
+
+def set_limits(layer: Any, limits: tuple[float, float]) -> None:
+    """Set the contrast limits of a layer, whose slider reaches as far."""
+    low, high = layer.contrast_limits_range
+    layer.contrast_limits_range = (min(low, limits[0]), max(high, limits[1]))
+    layer.contrast_limits = limits
 
 
 def images_of(store: CellStore) -> list[str]:

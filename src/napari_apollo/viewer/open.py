@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 TILE = 1024
 _ONE_LEVEL = 2048  # images up to this side are shown at one resolution
+_SEEN = 6  # stains that are seen at first, the anchor among them: the sum of forty would be white
 _TERRITORY = 32  # pixels around its nuclei that a field with a panel of its own is shown for
 _TELLING = 3  # parts of a path that tell an image from those of other donors and panels
 _WINDOW = 1024  # side of the middle part that contrast limits are taken from
@@ -58,8 +59,9 @@ def open_study(
     Returns
     -------
     list of napari.layers.Layer
-        The layers added, bottom first. Images of known pixel size are in micrometres. Where there is a
-        window, coarse levels of large images are filled by a job of the viewer's session.
+        The layers added, bottom first; of many stains the first are seen, the others hidden. Images of
+        known pixel size are in micrometres. Where there is a window, coarse levels of large images are filled
+        by a job of the viewer's session.
 
     Raises
     ------
@@ -90,8 +92,9 @@ def study_layers(
             opened.frame,
             contrast_limits=opened.contrast_limits(stain),
             colour=colours[stain],
+            visible=number < _SEEN,
         )
-        for stain in opened.select(stains)
+        for number, stain in enumerate(opened.select(stains))
     ]
     if labels and opened.labels:
         about = About("nuclei", str(opened.path), panel=", ".join(study.panels), opened=manifest)

@@ -70,6 +70,7 @@ class OverlayTool(Tool):
         )
         self.stain = QComboBox()
         self.stain.setToolTip("Stain to compare")
+        self.stain.activated.connect(lambda _: self.grid.isChecked() and self.side_by_side())
         self.stain.setAccessibleName("Stain to compare")
         flip_button = button(
             "Flip", "Show the next of measured, reconstructed, predicted", self.flip, name="flip"
@@ -78,6 +79,14 @@ class OverlayTool(Tool):
             "Side by side", "Show all of them in napari's grid", self.side_by_side, name="grid"
         )
         self.grid.setCheckable(True)
+        self.own_contrast = QCheckBox("Side by side, each in its own contrast")
+        self.own_contrast.setToolTip(
+            "Predictions are fainter than what is measured: show each from its own dark to its own bright. "
+            "Without the tick all have the contrast of the measured stain"
+        )
+        self.own_contrast.setChecked(True)
+        self.own_contrast.toggled.connect(lambda _: self._set_contrast())
+        self._limits_before: list[tuple[Any, tuple[float, float]]] = []
         self.shown = note()
         self.add(
             self.missing,
@@ -95,6 +104,7 @@ class OverlayTool(Tool):
             self.show_button,
             heading("Compare"),
             row(self.stain, flip_button, self.grid, stretch=0),
+            self.own_contrast,
             self.shown,
         )
         self.follow(self.session.store_changed, self._store_changed)
@@ -140,6 +150,8 @@ class OverlayTool(Tool):
             # its table has latents and scores now
             if not self.session.renew("store", CellStore.open(store.path), store):
                 return False
+            # Layers read from the folder while they are looked at, and that has other cells in it now.
+            compare.clear_said(self.viewer, Path(path))
             self.session.predictions = PredictionStore.open(path)
             return True
 
@@ -178,6 +190,7 @@ class OverlayTool(Tool):
             self.say(" ".join(word for word in words if word))
 
         self.grid.setChecked(False)
+        self._set_contrast()
         self.viewer.canvas.grid.enabled = False
         self.run(
             "Reading the image",
@@ -188,6 +201,8 @@ class OverlayTool(Tool):
 
     def flip(self) -> None:
         """Show the next of measured, reconstructed, predicted."""
+        if self.grid.isChecked():
+            self.grid.click()
         role = compare.flip(self.viewer, self.stain.currentText())
         say(self.shown, compare.ROLE_WORDS.get(role, "Show layers first."), "plain")
 
@@ -195,12 +210,20 @@ class OverlayTool(Tool):
         """Show all roles of the stain in napari's grid, or end that."""
         if self.grid.isChecked():
             number = compare.side_by_side(self.viewer, self.stain.currentText())
+            if not number:
+                self.grid.setChecked(False)
+                say(self.shown, "Show layers first.", "plain")
+                return
             self.viewer.reset_view()
             roles = compare.roles_of(self.viewer, self.stain.currentText())
             words = ", ".join(compare.ROLE_WORDS[role] for role in roles)
-            say(self.shown, f"In reading order: {words}." if number else "Show layers first.", "plain")
+            self._set_contrast()
+            if self._limits_before:
+                words += "; each in its own contrast"
+            say(self.shown, f"In reading order: {words}.", "plain")
         else:
             compare.side_by_side(self.viewer, "")
+            self._set_contrast()
             say(self.shown, "")
             if self.session.predictions is not None:
                 chosen = (self.chosen_roles, self.chosen_stains)
@@ -275,6 +298,15 @@ class OverlayTool(Tool):
         self.stains.setFixedHeight(8 + 20 * min(6, len(stains)))
         self.stain.clear()
         self.stain.addItems([*vocabulary, predictions.anchor])
+
+    def _set_contrast(self) -> None:
+        """Side by side, give each picture its own contrast where that is wanted; else that of the stain."""
+        for layer, limits in self._limits_before:
+            if layer in self.viewer.layers:
+                compare.set_limits(layer, limits)
+        self._limits_before = []
+        if self.grid.isChecked() and self.own_contrast.isChecked():
+            self._limits_before = compare.own_contrast(self.viewer, self.stain.currentText())
 
     def _toggled(self, role: str, shown: bool) -> None:
         """Show or hide the layers of a role that are open."""
