@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -14,6 +15,16 @@ from qtpy.QtWidgets import QApplication, QPushButton, QScrollArea
 
 SCREEN = (1366, 740)
 """Pixels of a small screen, less the bar of the desktop."""
+
+
+def copy_of_lymph_node(demo: Path, folder: Path) -> Path:
+    """Copy of a demonstration's results, to be written to; its manifest names the image where that is."""
+    from napari_apollo.study import Study
+
+    sample = shutil.copytree(demo / "lymph_node", folder / "lymph_node")
+    manifest = Path("two_panels", "study.csv")
+    Study.from_csv(demo / "lymph_node" / manifest).to_csv(sample / manifest)
+    return sample
 
 
 class Hands:

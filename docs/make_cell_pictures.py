@@ -10,7 +10,6 @@ a virtual one of 1366 x 768 will do: ``xvfb-run -s "-screen 0 1366x768x24" pytho
 from __future__ import annotations
 
 import os
-import shutil
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -35,11 +34,11 @@ def main(
     """Drive the window as a person would, and take its picture at every step."""
     if scale != 1.0:
         os.environ["QT_SCALE_FACTOR"] = str(scale)
-    from hands import Hands
+    from hands import Hands, copy_of_lymph_node
 
     hands = Hands(output, themes.split(","), scale=scale)
     with tempfile.TemporaryDirectory() as folder:
-        sample = shutil.copytree(demo / "lymph_node", Path(folder) / "lymph_node")
+        sample = copy_of_lymph_node(demo, Path(folder))
         Story(hands, sample).tell(None if run is None else run.absolute())
 
 

@@ -10,7 +10,6 @@ that are narrower than they need to be are listed.
 from __future__ import annotations
 
 import os
-import shutil
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -31,12 +30,12 @@ def main(
 ) -> None:
     """Open every tool, and take its picture from top to end."""
     os.environ["QT_SCALE_FACTOR"] = str(scale)
-    from hands import Hands
+    from hands import Hands, copy_of_lymph_node
 
     width, height = (int(side) for side in size.split("x"))
     hands = Hands(output, themes.split(","), size=(width, height), scale=scale)
     with tempfile.TemporaryDirectory() as folder:
-        sample = shutil.copytree(demo / "lymph_node", Path(folder) / "lymph_node")
+        sample = copy_of_lymph_node(demo, Path(folder))
         open_results(hands, sample)
         for name in ("Study", "Segment and crop", "Train", "Overlay", "Explore", "Annotate", "Measure"):
             show(hands, name)
