@@ -197,7 +197,7 @@ def nothing_stays(screen: str, small: SimpleNamespace) -> Iterator[None]:
 
     from napari_apollo.viewer.tool import Tool
 
-    end = time.monotonic() + 10
+    end = time.monotonic() + 40
     while time.monotonic() < end and (_children() or _widgets(QApplication, Tool)):
         QApplication.sendPostedEvents(None, 52)  # deferred deletions
         QApplication.processEvents()

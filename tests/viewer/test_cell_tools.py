@@ -30,7 +30,7 @@ OURS = ("Explore", "Annotate", "Measure")
 @pytest.fixture
 def no_threads_stay() -> Iterator[None]:
     yield
-    end = time.monotonic() + 10
+    end = time.monotonic() + 40
     while time.monotonic() < end and _our_threads():
         time.sleep(0.05)
     assert _our_threads() == []
@@ -73,7 +73,7 @@ def test_a_tool_is_complete_and_reachable_by_key(work: SimpleNamespace, name: st
                 continue
             assert control.toolTip() or owner.toolTip(), (name, control, control.objectName())
             assert control.focusPolicy() & Qt.FocusPolicy.TabFocus, (name, control.toolTip())
-    work.session.jobs.wait(20)
+    work.session.jobs.wait(60)
 
 
 @pytest.mark.parametrize("name", OURS)
@@ -97,7 +97,7 @@ def test_measure_paint_and_export(work: SimpleNamespace, qtbot: Any) -> None:
     tool.form.set(families=("shape",), workers=1)
     tool.start.click()
     assert not tool.start.isEnabled()
-    assert work.session.jobs.wait(120)
+    assert work.session.jobs.wait(200)
     store = work.session.store
     assert store.table.n_vars > 5
     assert tool.start.isEnabled()
@@ -115,7 +115,7 @@ def test_measure_paint_and_export(work: SimpleNamespace, qtbot: Any) -> None:
     assert "Selected" in tool.words.text()
     for suffix in (".csv", ".h5ad"):
         tool.export(work.folder / f"out{suffix}")
-        assert work.session.jobs.wait(20)
+        assert work.session.jobs.wait(60)
         assert (work.folder / f"out{suffix}").is_file()
     assert name in pd.read_csv(work.folder / "out.csv").columns
 
@@ -127,7 +127,7 @@ def test_measuring_is_cancelled_and_the_table_stays(work: SimpleNamespace) -> No
     tool.job_bar.cancel.click()
     assert tool.start.isEnabled()
     assert time.monotonic() - begun < 1
-    assert work.session.jobs.wait(20)
+    assert work.session.jobs.wait(60)
     assert CellStore.open(work.session.store.path).table.n_vars == 0
 
 
@@ -146,7 +146,7 @@ def test_pictures_come_for_what_is_in_sight(annotate: Any, work: SimpleNamespace
     first, last = gallery.rows_in_sight
     assert (first, len(gallery.cells.cells)) == (0, work.session.store.n_cells)
     seen = gallery.cells.cells[first : last + 1]
-    qtbot.waitUntil(lambda: not len(gallery.cells.pictures.missing(seen)), timeout=10_000)
+    qtbot.waitUntil(lambda: not len(gallery.cells.pictures.missing(seen)), timeout=60_000)
     assert gallery.grab().toImage().width() > 0
     gallery.resize_pictures(128)
     assert gallery.delegate.sizeHint(None, None).width() > 128
@@ -185,7 +185,7 @@ def test_a_box_and_a_lasso_name_many_at_once(annotate: Any, work: SimpleNamespac
     from qtpy.QtCore import QPoint, Qt
 
     gallery = annotate.gallery
-    qtbot.waitUntil(lambda: gallery.viewport().width() > 100)
+    qtbot.waitUntil(lambda: gallery.viewport().width() > 100, timeout=60_000)
     port = gallery.viewport()
     side = gallery.delegate.sizeHint(None, None).width()
     qtbot.mousePress(port, Qt.MouseButton.LeftButton, pos=QPoint(port.width() - 3, side // 2))
@@ -222,7 +222,7 @@ def test_suggestions_and_the_way_into_the_store(annotate: Any, work: SimpleNames
     annotation.label(left[:6], "left")
     annotation.label(right[:6], "right")
     annotate.suggesting.suggest()
-    assert session.jobs.wait(30)
+    assert session.jobs.wait(60)
     assert annotation.suggestions.classes == ("left", "right")
     assert "Learnt from 12 cells" in annotate.suggesting.quality.text()
     annotate.order.name = "Most uncertain first"
@@ -237,7 +237,7 @@ def test_suggestions_and_the_way_into_the_store(annotate: Any, work: SimpleNames
     annotate.keeping.export(work.folder / "said.csv")
     assert (pd.read_csv(work.folder / "said.csv")["annotation"].notna()).sum() == 13
     annotate.keeping.write()
-    assert session.jobs.wait(30)
+    assert session.jobs.wait(60)
     obs = CellStore.open(store.path).obs
     assert (obs["annotation"] != "").sum() == 13
     assert (obs["annotation_ada"] != "").sum() == 13
@@ -288,7 +288,7 @@ def test_number_keys_work_over_the_image_while_the_tool_is_in_sight(
     ids = annotate.annotation.cell_ids
     main = annotate.window()
     (canvas,) = main.findChildren(QOpenGLWidget)
-    qtbot.waitUntil(lambda: annotate.keys._canvases == [canvas])
+    qtbot.waitUntil(lambda: annotate.keys._canvases == [canvas], timeout=60_000)
     qtbot.keyClick(canvas, Qt.Key.Key_1)
     assert "Select cells first" in annotate.status.text()
     assert said.labels == {}
@@ -313,7 +313,7 @@ def test_number_keys_work_over_the_image_while_the_tool_is_in_sight(
     qtbot.keyClick(canvas, Qt.Key.Key_1)
     assert said.labels == {ids[4]: "a"}
     annotate.parentWidget().show()
-    qtbot.waitUntil(lambda: annotate.keys._canvases == [canvas])
+    qtbot.waitUntil(lambda: annotate.keys._canvases == [canvas], timeout=60_000)
     qtbot.keyClick(canvas, Qt.Key.Key_1)
     assert said.labels == {ids[4]: "a", ids[7]: "a"}
 
@@ -336,7 +336,7 @@ def test_annotations_and_measurements_together_both_stay(annotate: Any, work: Si
     annotate.keeping.write()
     assert len(jobs.active) == 2
     go.set()
-    assert jobs.wait(30)
+    assert jobs.wait(60)
     obs = CellStore.open(store.path).obs
     assert sorted(obs["annotation"].unique()) == ["", "a"]
     assert (obs["measured"] == 1).all()
@@ -356,7 +356,7 @@ def test_umap_is_computed_beside_the_window(explore: Any, work: SimpleNamespace)
     assert "umap-learn" not in explore.map_box.toolTip()
     explore.show_map("UMAP of shared")
     assert [job.key for job in work.session.jobs.active] == ["map"]
-    assert work.session.jobs.wait(120), explore.status.text()
+    assert work.session.jobs.wait(200), explore.status.text()
     assert explore.x.name == "UMAP 1", explore.status.text()
     placed = explore.explorer.map("UMAP of shared")
     assert np.isfinite(placed.points).all()
@@ -399,7 +399,9 @@ def test_drawing_and_clicking_with_the_mouse(explore: Any, work: SimpleNamespace
     explore.show_map("Two columns")
     explore.x.name, explore.y.name = "x", "y"
     explore._show_points()
-    qtbot.waitUntil(lambda: 0 <= explore.cloud._box.sceneBoundingRect().top() < 20)  # laid out
+    qtbot.waitUntil(
+        lambda: 0 <= explore.cloud._box.sceneBoundingRect().top() < 20, timeout=60_000
+    )  # laid out
     port = explore.cloud.viewport()
 
     def at(x: float, y: float) -> QPoint:
@@ -436,7 +438,7 @@ def test_a_cell_its_pictures_and_its_neighbours(explore: Any, work: SimpleNamesp
     explore.cloud._picked(tuple(place), False)
     assert work.session.selection.tolist() == [4]
     assert work.session.store.obs["cell_id"].iloc[4] in explore.cell_panel.about.text()
-    qtbot.waitUntil(lambda: len(explore.cell_panel.neighbours._pictures) == 8, timeout=10_000)
+    qtbot.waitUntil(lambda: len(explore.cell_panel.neighbours._pictures) == 8, timeout=60_000)
     assert explore.cell_panel.portrait._rows == ("measured", "reconstructed", "predicted")
     near = explore.cell_panel.near
     explore.cell_panel.neighbours.clicked.emit(2)
@@ -450,7 +452,7 @@ def test_the_slider_decodes_beside_the_window(explore: Any, work: SimpleNamespac
     panel = explore.direction
     work.session.selection = [3]
     panel.choose("shared", 0)
-    assert work.session.jobs.wait(20)
+    assert work.session.jobs.wait(60)
     assert panel.tied.rowCount() > 3
     told: list[Any] = []
     panel._decoder.answered.connect(lambda question, answer: told.append(question))
@@ -465,7 +467,7 @@ def test_the_slider_decodes_beside_the_window(explore: Any, work: SimpleNamespac
     panel.back_to_cell()
     assert panel.slider.value() != 60
     panel.choose("protein_specific_CD4", 0, 1.0)
-    qtbot.waitUntil(lambda: panel.pictures._columns == ("CD4",), timeout=20_000)
+    qtbot.waitUntil(lambda: panel.pictures._columns == ("CD4",), timeout=60_000)
 
 
 def test_without_latents_columns_can_still_be_plotted(work: SimpleNamespace) -> None:
@@ -507,15 +509,15 @@ def test_only_the_newest_question_is_answered(qtbot: Any, screen: str) -> None:
     background.answered.connect(lambda question, answer: answers.append((question, answer)))
     background.failed.connect(lambda question, error: errors.append(str(error)))
     background.ask(1)
-    qtbot.waitUntil(lambda: asked == [1])
+    qtbot.waitUntil(lambda: asked == [1], timeout=60_000)
     for question in range(2, 8):
         background.ask(question)
     go.set()
-    qtbot.waitUntil(lambda: bool(answers))
+    qtbot.waitUntil(lambda: bool(answers), timeout=60_000)
     assert asked == [1, 7]
     assert answers == [(7, 14)]
     background.ask(99)
-    qtbot.waitUntil(lambda: errors == ["no"])
+    qtbot.waitUntil(lambda: errors == ["no"], timeout=60_000)
     background.ask(5)
     background.forget()
     background.close()
@@ -530,11 +532,11 @@ def test_a_closed_tool_is_gone(work: SimpleNamespace, name: str, qtbot: Any) -> 
 
     tool = dock(work.viewer, name)[name]
     work.viewer.window.remove_dock_widget(tool)
-    qtbot.waitUntil(lambda: not isalive(tool))
+    qtbot.waitUntil(lambda: not isalive(tool), timeout=60_000)
     work.session.selection = [3]
     work.session.store = CellStore.open(work.session.store.path)
     assert dock(work.viewer, name)[name] is not tool
-    assert work.session.jobs.wait(20)
+    assert work.session.jobs.wait(60)
 
 
 def test_what_is_measured_is_there_though_the_tool_was_closed(work: SimpleNamespace, qtbot: Any) -> None:
@@ -543,7 +545,7 @@ def test_what_is_measured_is_there_though_the_tool_was_closed(work: SimpleNamesp
     work.session.selection = [2, 5]
     tool.measure()
     work.viewer.window.remove_dock_widget(tool)
-    assert work.session.jobs.wait(90)
+    assert work.session.jobs.wait(200)
     assert work.session.store.table.n_vars > 5
     assert work.session.selection.tolist() == [2, 5]
 
@@ -559,7 +561,7 @@ def test_what_was_opened_meanwhile_stays(
     tool.measure()
     shutil.copytree(work.small.folder / "small.cells.zarr", tmp_path / "other.cells.zarr")
     other = work.session.store = CellStore.open(tmp_path / "other.cells.zarr")
-    assert work.session.jobs.wait(90)
+    assert work.session.jobs.wait(200)
     assert work.session.store is other
     assert len(told) == 1
     assert str(measured) in told[0]

@@ -117,6 +117,6 @@ def test_a_process_that_is_only_just_starting_is_ended_too(seconds: float) -> No
     thread.start()
     time.sleep(seconds)
     child.close()
-    thread.join(20)
+    thread.join(60)
     assert ended.is_set()
     assert not child.alive

@@ -126,7 +126,7 @@ def test_the_tool_interprets_lists_and_opens(
     )
     panel.form.set(phenotypes=False, ablation=False)
     panel.start.click()
-    assert session.jobs.wait(120)
+    assert session.jobs.wait(200)
     assert panel.meaning is not None, tool.status.text()
     assert panel.meaning.folder == tmp_path / "interpretation"
     assert panel.listed.rowCount() == len(panel.meaning.directions)
@@ -143,7 +143,7 @@ def test_the_tool_interprets_lists_and_opens(
     tool.results.open_button.click()
     assert opened[1] == opened[0]
     session.jobs.cancel()
-    session.jobs.wait(20)
+    session.jobs.wait(60)
 
 
 @pytest.mark.gui
@@ -154,4 +154,4 @@ def test_an_interpretation_beside_the_cells_is_shown_at_once(meant: SimpleNamesp
     tool = dock(window, "Explore")["Explore"]
     assert tool.meaning.meaning is not None
     assert tool.meaning.meaning.folder == meant.output
-    assert session_of(window).jobs.wait(20)
+    assert session_of(window).jobs.wait(60)

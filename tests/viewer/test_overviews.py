@@ -118,7 +118,7 @@ def test_a_large_field_is_shown_before_it_is_read(window: Any, large: Study, rea
     assert not dapi.data[-1].any()
     assert [job.title for job in jobs.active] == ["Making the overview"]
     reading["go"].set()
-    assert jobs.wait(60)
+    assert jobs.wait(200)
     assert reading["beside"] >= 2 * 2100 * 3100
     for layer in (dapi, cd4):
         assert (np.asarray(layer.data[-1]) > 0).all()
@@ -133,7 +133,7 @@ def test_an_overview_ends_with_its_layers(window: Any, large: Study, reading: di
     window.layers.remove(second)
     assert jobs.active == ()
     reading["go"].set()
-    assert jobs.wait(30)
+    assert jobs.wait(60)
 
 
 def test_without_a_window_overviews_are_there_when_it_is_open(large: Study) -> None:

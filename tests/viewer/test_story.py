@@ -112,7 +112,7 @@ def test_from_a_sample_to_predicted_stains_and_annotated_cells(window: Any, tmp_
     measure.paint_cells()
     assert find_layers(viewer, role="feature")
     measure.export(tmp_path / "cells.h5ad")
-    assert session.jobs.wait(60)
+    assert session.jobs.wait(200)
     assert (tmp_path / "cells.h5ad").is_file()
 
     annotate = dock(viewer, "Annotate")["Annotate"]
@@ -124,14 +124,14 @@ def test_from_a_sample_to_predicted_stains_and_annotated_cells(window: Any, tmp_
         session.selection = chosen
         annotate.label(name)
     annotate.suggesting.suggest_button.click()
-    assert session.jobs.wait(60)
+    assert session.jobs.wait(200)
     assert annotate.annotation.suggestions is not None
     assert "Learnt from 300 cells" in annotate.suggesting.quality.text()
     annotate.undo()
     annotate.redo()
     annotate.keeping.write()
-    assert session.jobs.wait(60)
+    assert session.jobs.wait(200)
     assert session.store.obs["annotation"].value_counts()[["small", "large"]].tolist() == [150, 150]
     annotate.keeping.export(tmp_path / "said.csv")
     assert len(pd.read_csv(tmp_path / "said.csv")) == session.store.n_cells
-    session.jobs.wait(60)
+    session.jobs.wait(200)
