@@ -144,6 +144,16 @@ def test_info_of_an_image_names_its_channels(chain: Path) -> None:
     assert "DAPI" in result_of("info", image, cwd=chain)["channels"]
 
 
+@pytest.mark.parametrize("text", ["{broken", "[]", '{"attributes": 3}'])
+def test_a_store_whose_description_is_damaged_is_told_in_words(tmp_path: Path, text: str) -> None:
+    (tmp_path / "a.cells.zarr").mkdir()
+    (tmp_path / "a.cells.zarr" / "zarr.json").write_text(text)
+    for command in ("info", "verify"):
+        outcome = call(command, "a.cells.zarr", cwd=tmp_path)
+        assert outcome.exit_code == 2, outcome.stderr
+        assert "a.cells.zarr" in outcome.stderr
+
+
 @pytest.mark.parametrize("path", ["s.cells.zarr", "s.predictions.zarr", "s.run/model"])
 def test_verify_finds_a_changed_byte(chain: Path, tmp_path: Path, path: str) -> None:
     copy = tmp_path / Path(path).name

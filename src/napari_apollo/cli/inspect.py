@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from napari_apollo.errors import FileError
+from napari_apollo.errors import FileError, StoreDamaged
 from napari_apollo.progress import Progress, ShouldStop, never, silent
 from napari_apollo.tables.files import are_tables
 
@@ -24,7 +24,7 @@ def kind_of(path: Path) -> str:
     Raises
     ------
     FileError
-        When there is nothing at the path.
+        When there is nothing at the path; ``StoreDamaged`` when what is there cannot be read.
     """
     if not path.exists():
         raise FileError(path, "does not exist.", f"Give {KINDS}.")
@@ -38,10 +38,26 @@ def kind_of(path: Path) -> str:
         return "model"
     attributes = path / "zarr.json"
     if attributes.is_file():
-        stated = json.loads(attributes.read_text("utf-8")).get("attributes", {})
+        stated = _attributes(attributes)
         if "crop_size" in stated:
             return "predictions" if "vocabulary" in stated else "store"
     return "image"
+
+
+def _attributes(description: Path) -> dict[str, Any]:
+    """What a zarr group says of itself.
+
+    Raises
+    ------
+    StoreDamaged
+        When its description cannot be read.
+    """
+    try:
+        content = json.loads(description.read_text("utf-8"))
+    except ValueError as error:
+        raise StoreDamaged(description, "the file cannot be read as JSON.") from error
+    stated = content.get("attributes") if isinstance(content, dict) else None
+    return stated if isinstance(stated, dict) else {}
 
 
 def describe(path: Path) -> Description:
