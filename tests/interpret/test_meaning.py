@@ -10,9 +10,10 @@ import pytest
 
 from napari_apollo.errors import DataError
 from napari_apollo.interpret.cells import LatentCells, normal_scores, usable
+from napari_apollo.interpret.compartments import carriers_in_words
 from napari_apollo.interpret.directions import find_directions
 from napari_apollo.interpret.findings import Interpretation
-from napari_apollo.interpret.phenotypes import classify
+from napari_apollo.interpret.phenotypes import Phenotypes, classify
 from napari_apollo.interpret.shares import feature_shares, shares_by_block
 
 
@@ -130,3 +131,21 @@ def test_classes_may_be_called_as_columns_are(planted: SimpleNamespace) -> None:
     assert list(table.columns) == ["true", "input (class)", "true (class)", "input"]
     assert set(table["true"]) == {"true", "input"}
     assert "latents: shared" in set(table["input"])
+
+
+def test_words_have_an_interval_where_there_is_one() -> None:
+    row = {"input": "x", "accuracy": 0.8, "low": 0.7, "high": 0.9, "chance": 0.5, "q": 0.5}
+    cells = LatentCells(pd.DataFrame(), {}, pd.DataFrame(), ())
+    words = []
+    for low in (0.7, np.nan):
+        table = pd.DataFrame([{**row, "low": low}])
+        found = Interpretation(cells, {"cells": ""}, phenotypes=Phenotypes(table, {}, pd.DataFrame()))
+        words.append(found.in_words())
+    assert "balanced accuracy 0.80 (0.70 to 0.90), chance 0.50" in words[0]
+    assert "balanced accuracy 0.80, chance 0.50" in words[1]
+    place = {"protein": "CD3", "measure": "m", "block": "b", "leads": True, "r2": 0.5, "q": 0.01}
+    table = pd.DataFrame([{**place, "low": 0.4, "high": 0.6}, {**place, "low": np.nan, "high": np.nan}])
+    assert carriers_in_words(table) == [
+        "CD3, m: goes with b, R² 0.50 (0.40 to 0.60), q 0.010",
+        "CD3, m: goes with b, R² 0.50, q 0.010",
+    ]

@@ -19,6 +19,7 @@ from napari_apollo.interpret.cells import (
 from napari_apollo.predict.table import CHROMATIN_SPECIFIC, PROTEIN_SPECIFIC, SHARED
 from napari_apollo.probes.matrix import held_out_predictions
 from napari_apollo.probes.statistics import (
+    Interval,
     benjamini_hochberg,
     donor_folds,
     draw_donors,
@@ -303,7 +304,12 @@ def carriers_in_words(table: pd.DataFrame) -> list[str]:
     """One line for each protein and measure that some block is found to go with."""
     leading = table[table["leads"].astype(bool)]
     return [
-        f"{row.protein}, {row.measure}: goes with {row.block} "
-        f"(R² {row.r2:.2f}, {row.low:.2f} to {row.high:.2f}; q {row.q:.3f})"
-        for row in leading.itertuples()
+        f"{row['protein']}, {row['measure']}: goes with {row['block']}, R² {in_words(row, 'r2')}, "
+        f"q {row['q']:.3f}"
+        for _, row in leading.iterrows()
     ] or ["No block goes with where a protein lies, beyond chance."]
+
+
+def in_words(row: pd.Series, value: str) -> str:
+    """A value of a row with its ``low`` and ``high``; alone where too few donors give no interval."""
+    return str(Interval(row[value], row["low"], row["high"], 0.95, 0))

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from napari_apollo.interpret.cells import LatentCells
-from napari_apollo.interpret.compartments import carriers_in_words
+from napari_apollo.interpret.compartments import carriers_in_words, in_words
 from napari_apollo.interpret.directions import Directions
 from napari_apollo.interpret.phenotypes import Phenotypes
 from napari_apollo.interpret.published import Published
@@ -107,8 +107,8 @@ class Interpretation:
         if self.phenotypes is not None and len(self.phenotypes.table):
             best = self.phenotypes.table.sort_values("accuracy", ascending=False).iloc[0]
             lines.append(
-                f"best told from {best['input']}: balanced accuracy {best['accuracy']:.2f} "
-                f"({best['low']:.2f} to {best['high']:.2f}), chance {best['chance']:.2f}"
+                f"best told from {best['input']}: balanced accuracy {in_words(best, 'accuracy')}, "
+                f"chance {best['chance']:.2f}"
             )
             lines += [] if self.phenotypes.any_sure() else [self.phenotypes.nothing_sure()]
         if self.compartments is not None:
