@@ -111,6 +111,11 @@ def test_what_was_kept_before_the_nuclei_were_found_anew_does_not_come_back(tmp_
     correction.data[:4] = 0
     assert correction.keep()
     assert Correction(path, (8, 8)).restored
+    correction.data[:4] = 1  # undone
+    assert not correction.keep()
+    assert not Correction(path, (8, 8)).restored
+    correction.data[:4] = 0
+    assert correction.keep()
     later = correction.aside.stat().st_mtime_ns + 10**9
     os.utime(path, ns=(later, later))
     assert not Correction(path, (8, 8)).restored

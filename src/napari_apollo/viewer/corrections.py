@@ -89,6 +89,7 @@ class Correction:
         """Keep what is not saved beside the label image; whether there was anything to keep."""
         now = crc32(self.data)
         if now == self._saved:
+            self.give_up()  # what was kept before was undone
             return False
         if now != self._kept or not self.aside.is_file():
             save_labels(self.aside, self.data, self.pixel_size_um)

@@ -168,7 +168,7 @@ class CorrectPart(QWidget):
     def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:
         """Keep what is not saved when the window closes."""
         if event is not None and event.type() == QEvent.Type.Close:
-            self._work.keep()
+            self.tool.attempt("Keeping corrections", self._work.keep)
         return False
 
     def _change(self, doing: str, change: Any) -> None:
