@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -14,6 +15,7 @@ from napari_apollo.interpret.compartments import carriers_in_words
 from napari_apollo.interpret.directions import find_directions
 from napari_apollo.interpret.findings import Interpretation
 from napari_apollo.interpret.phenotypes import Phenotypes, classify
+from napari_apollo.interpret.published import published_procedure
 from napari_apollo.interpret.shares import feature_shares, shares_by_block
 
 
@@ -149,3 +151,13 @@ def test_words_have_an_interval_where_there_is_one() -> None:
         "CD3, m: goes with b, R² 0.50 (0.40 to 0.60), q 0.010",
         "CD3, m: goes with b, R² 0.50, q 0.010",
     ]
+
+
+def test_a_block_that_the_published_procedure_cannot_take_leaves_the_others(planted: SimpleNamespace) -> None:
+    cells = planted.cells
+    flat = np.zeros((len(cells), 2))
+    flat[cells.donors == "D0"] = 1.0  # where that donor is held out, nothing is left to vary
+    blocks = {**cells.blocks, "chromatin_specific": flat}
+    found = published_procedure(replace(cells, blocks=blocks), hold_outs=6)
+    assert any("chromatin_specific" in note and "the same latents" in note for note in found.notes)
+    assert {"shared", "protein_specific_gammaH2AX"} <= set(found.table["block"])

@@ -129,7 +129,11 @@ def published_procedure(
         if len(rows) < LEAST_CELLS:
             notes.append(f"{block}: {len(rows)} cells have the block and its features; not tested.")
             continue
-        part, skipped = _hits(cells, block, rows, columns, settings, splits, should_stop)
+        try:
+            part, skipped = _hits(cells, block, rows, columns, settings, splits, should_stop)
+        except DataError as error:  # of the cells that are not held out; other blocks may do
+            notes.append(f"Published procedure, {block} and {what}: {error}")
+            continue
         found.append(part)
         if skipped:
             notes.append(
