@@ -47,6 +47,14 @@ def test_weak_counts_gain_less_and_depth_alone_gains_nothing() -> None:
     assert likelihood_gain(deep + np.eye(400, 60, dtype=int), counts=True) < 0.5
 
 
+def test_cells_that_differ_in_depth_alone_gain_nothing() -> None:
+    # Counts that scatter far more than Poisson's, in cells of very different libraries.
+    rng = np.random.default_rng(6)
+    mean = 0.3 * rng.lognormal(0, 1, (500, 1)) * rng.lognormal(0, 1, 120)
+    counts = rng.poisson(rng.gamma(0.5, mean / 0.5))
+    assert likelihood_gain(sparse.csr_matrix(counts), counts=True) < 1.5
+
+
 def test_premiums_fall_with_what_there_is_to_gain(
     make_tables: Callable[..., Any], quick: Callable[..., TableTrainConfig]
 ) -> None:

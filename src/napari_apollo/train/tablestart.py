@@ -6,12 +6,11 @@ from collections.abc import Mapping
 
 import numpy as np
 import torch
-from scipy import sparse
 
 from napari_apollo.model.modality import COUNTED
 from napari_apollo.model.network import Network
 from napari_apollo.model.tables import TableDecoder
-from napari_apollo.tables.files import Values
+from napari_apollo.tables.gain import composition
 from napari_apollo.tables.preparing import Prepared
 
 _LEAST = 1e-7  # part of a library, or share of cells, that a feature is taken to have at least
@@ -35,7 +34,7 @@ def start_at_means(network: Network, learnt: Mapping[str, Prepared]) -> None:
             continue
         values = learnt[modality.name].values
         if modality.loss in COUNTED:
-            parts, excess = _composition(values)
+            parts, excess = composition(values)
             bias = np.log(parts.clip(_LEAST))
             bias -= bias.mean()  # of a softmax, which does not see it
             spread = network.spread(modality.name)
@@ -50,20 +49,3 @@ def start_at_means(network: Network, learnt: Mapping[str, Prepared]) -> None:
                 assert isinstance(decoder, TableDecoder)
                 if decoder.to_values.bias is not None:
                     decoder.to_values.bias.copy_(torch.from_numpy(bias))
-
-
-def _composition(values: Values) -> tuple[np.ndarray, np.ndarray]:
-    """Mean part of the library (feature,), and by moments 1 / size of a negative binomial around it.
-
-    Of counts x with libraries l and parts p, E (x - l p)² = l p + (l p)² / size.
-    """
-    library = np.asarray(values.sum(axis=1), np.float64).ravel()
-    total = np.asarray(values.sum(axis=0), np.float64).ravel()
-    parts = total / max(total.sum(), 1)
-    squares = values.multiply(values) if sparse.issparse(values) else values.astype(np.float64) ** 2
-    second = np.asarray(squares.sum(axis=0), np.float64).ravel()
-    weighted = np.asarray(values.T @ library, np.float64).ravel()
-    mean_square = parts**2 * (library**2).sum()
-    residual = second - 2 * parts * weighted + mean_square
-    excess = (residual - total) / np.maximum(mean_square, 1e-12)
-    return parts, excess

@@ -165,7 +165,8 @@ class AgreementStage:
             # Before information has become cheap, little is not yet nothing.
             least = self._settings.unused_below if self._closings == len(CLOSINGS) else 0.0
             unwind = done >= self._settings.unwound_after
-            posteriors.close(self._network, least, self._settings.told_above, unwind=unwind)
+            apart = self._settings.eta > 0 and ramp(done, *INDEPENDENCE) > 0.5
+            posteriors.close(self._network, least, self._settings.told_above, unwind=unwind, apart=apart)
         shared = posteriors.shared.gather(batch.cells)
         specific = {
             name: posteriors.specific[name].gather(view.row)

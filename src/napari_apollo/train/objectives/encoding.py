@@ -26,7 +26,7 @@ from napari_apollo.train.objectives.inference import (
     rebuilt_loss,
     validation_losses,
 )
-from napari_apollo.train.objectives.normals import divergence, split
+from napari_apollo.train.objectives.normals import dependence, divergence, split
 from napari_apollo.train.objectives.nuisance import told_nuisance
 from napari_apollo.train.objectives.posteriors import Posteriors
 
@@ -40,6 +40,8 @@ class EncodingStage:
     Dimensions that hold nothing are closed first. What an encoder says of the shared latent is judged by
     the posterior and by what it predicts of *other* modalities; how well a modality is rebuilt from its own
     codes teaches its specific code alone, so that nothing private enters the shared one on this road.
+    Nor does the specific code take in on it what is shared: it is to be independent of the shared latent, at
+    the price that step 1 asked for that.
     """
 
     name = "encoders"
@@ -59,6 +61,7 @@ class EncodingStage:
             "total",
             *(f"{name}_regression" for name in names),
             *((f"{name}_decoded" for name in names) if self._reconstructs else ()),
+            "dependence",
             *(f"{name}_gap" for name in names),
         )
         self._optimiser, self.network_parameters = adam_of_encoders(network, settings)
@@ -81,16 +84,19 @@ class EncodingStage:
         regressions = dict.fromkeys(self._network.encoders, nothing)
         decoded = dict.fromkeys(self._network.encoders, nothing)
         gaps = dict.fromkeys(self._network.encoders, nothing)
+        depends = nothing
         codes = {}
         for name, view in batch.views.items():
             codes[name] = code = self._network.encode(name, view.values, view.stain)
             weight = kept.index_select(0, view.cell).to(code.shared.dtype)
             loss, gaps[name] = self._regression(name, batch, view, code, weight)
             regressions[name] = settings.beta * settings.regression_weight * loss
+            if settings.eta > 0 and code.specific is not None:
+                depends = depends + settings.eta * self._dependence(batch, view, code.specific)
             if self._reconstructs:
                 parts = self._decoded(batch, name, code)
                 decoded[name] = settings.reconstruction_weight * torch.stack(parts).sum()
-        terms = [*regressions.values(), *(decoded.values() if self._reconstructs else ())]
+        terms = [*regressions.values(), *(decoded.values() if self._reconstructs else ()), depends]
         total = torch.stack(terms).sum() + told_nuisance(settings, batch, None, codes)
         descend(self._optimiser, total, self._rates, rate_scale)
         return torch.stack([total, *terms, *gaps.values()]).detach()
@@ -111,6 +117,12 @@ class EncodingStage:
             distance = distance + (divergences * kept_own).sum(1)
         gap = batch_gap(code.shared, split(shared)[0] * kept_shared, weight)
         return (distance * weight).sum() / weight.sum().clamp(min=1), gap
+
+    def _dependence(self, batch: Batch, view: View, specific: Tensor) -> Tensor:
+        """How much a specific code depends on the posteriors of the shared latents of its cells."""
+        rows = batch.cells.index_select(0, view.cell)
+        shared = split(self._posteriors.shared.values.index_select(0, rows))[0]
+        return dependence(shared * self._network.kept(), specific)
 
     def _decoded(self, batch: Batch, name: str, code: Code) -> list[Tensor]:
         loss = self._settings.loss

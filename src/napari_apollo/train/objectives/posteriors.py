@@ -80,12 +80,20 @@ class Posteriors:
                 values = torch.where(lies[:, None], values, table.index_select(0, rows))
             table.index_copy_(0, rows, values)
 
-    def close(self, network: Network, least: float, told: float = 1.0, *, unwind: bool = True) -> None:
+    def close(
+        self,
+        network: Network,
+        least: float,
+        told: float = 1.0,
+        *,
+        unwind: bool = True,
+        apart: bool = False,
+    ) -> None:
         """Close the dimensions that hold fewer than ``least`` nats a row, or nothing of their own.
 
         A dimension holds nothing of its own where more than the part ``told`` of its variance can be
         read from the others of its block, or, if ``unwind``, where codes only wind through it
-        (``wound_dimension``).
+        (``wound_dimension``); ``apart`` where blocks have been asked to be independent for a while.
         """
         tables = self.tables
         used = used_dimensions(tables, {name: network.kept(name) for name in tables}, least)
@@ -98,10 +106,10 @@ class Posteriors:
         network.keep(used)
         if told < 1 and unwind:
             for name in self.specific:
-                self._unwind(network, name, 1 - told)
+                self._unwind(network, name, 1 - told, apart=apart)
 
     @torch.no_grad()
-    def _unwind(self, network: Network, name: str, least: float) -> None:
+    def _unwind(self, network: Network, name: str, least: float, *, apart: bool) -> None:
         """Close dimensions of a specific block, one by one, through which codes only wind."""
         table, kept = self.specific[name], network.kept(name)
         rows = torch.arange(0, len(table.values), max(1, len(table.values) // CELLS))
@@ -111,11 +119,11 @@ class Posteriors:
         shared = split(self.shared.values.index_select(0, cells))[0] * network.kept()
         while int(kept.sum()) > 1:
             open_ = kept.nonzero()[:, 0]
-            moves = sensitivity(network, name, shared, own * kept, stain, open_)
+            moves = None if apart else sensitivity(network, name, shared, own * kept, stain, open_)
             going = wound_dimension(
                 own[:, open_].cpu().numpy(),
                 shared.cpu().numpy(),
-                moves.cpu().numpy(),
+                None if moves is None else moves.cpu().numpy(),
                 held_nats(table, kept)[open_].cpu().numpy(),
                 least,
             )

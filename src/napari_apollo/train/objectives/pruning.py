@@ -107,7 +107,7 @@ def _beside(index: int, among: Iterable[int], held: np.ndarray) -> list[int]:
 def wound_dimension(
     means: np.ndarray,
     shared: np.ndarray,
-    sensitivity: np.ndarray,
+    sensitivity: np.ndarray | None,
     held: np.ndarray,
     least: float,
     seed: int = 0,
@@ -120,12 +120,16 @@ def wound_dimension(
     the dimensions are told in good part by one another and by the shared latent. A factor of its own,
     however weak, depends on neither, and stays.
 
+    Where independence is asked for, and has had its time, being told so is sign enough: values may move along
+    every dimension of a wound block, when each place of it is used by cells of other kinds.
+
     Parameters
     ----------
     means, shared
         (cell, d) of the block's open dimensions, and (cell, s).
     sensitivity
-        (cell, d, d): products of the derivatives of decoded values by the dimensions.
+        (cell, d, d): products of the derivatives of decoded values by the dimensions; None where these are
+        not asked.
     held
         (d,) nats that each dimension holds.
     least
@@ -141,9 +145,12 @@ def wound_dimension(
     """
     from napari_apollo.probes import readable
 
-    moved = np.linalg.eigvalsh(sensitivity).mean(axis=0)
-    if len(held) < 2 or moved[0] >= least * moved[-1]:
+    if len(held) < 2:
         return None
+    if sensitivity is not None:
+        moved = np.linalg.eigvalsh(sensitivity).mean(axis=0)
+        if moved[0] >= least * moved[-1]:
+            return None
     told = []
     for i in range(len(held)):
         others = np.column_stack([means[:, _beside(i, range(len(held)), held)], shared])
