@@ -51,10 +51,10 @@ class CommonTrainConfig(OperationConfig):
     specific latent to zero."""
 
     noise: float = small("noise", ge=0, le=10)
-    """Standard deviation of the noise added to latents at every use in step 1."""
+    """Two-step: standard deviation of the noise added to latents at every use in step 1."""
 
     penalty: float = small("penalty", ge=0)
-    """Weight of the mean length of latents, divided by their dimension, in step 1."""
+    """Two-step: weight of the mean length of latents, divided by their dimension, in step 1."""
 
     decoder_rate: float = small("decoder_rate", gt=0, le=1)
     """Learning rate of decoders."""
