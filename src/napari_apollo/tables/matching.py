@@ -87,10 +87,10 @@ def match_cells(tables: Mapping[str, Table]) -> Matched:
                 continue
             differs = known.notna() & told.notna() & (known.astype(str) != told.astype(str))
             if differs.any() and name not in disputed:
-                cell = index[int(np.argmax(differs))]
+                first = int(np.argmax(differs))
                 disputed[name] = (
-                    f"the tables differ in {name} of {int(differs.sum())} cells; of {cell!r} it is "
-                    f"{known[cell]} in one, and {told[cell]} in {table.origin}"
+                    f"the tables differ in {name} of {int(differs.sum())} cells; of {index[first]!r} it is "
+                    f"{known.iloc[first]} in one, and {told.iloc[first]} in {table.origin}"
                 )
             columns[name] = known.where(known.notna(), told)
     obs = pd.DataFrame(columns, index=index)
