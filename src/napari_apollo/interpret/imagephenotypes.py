@@ -139,7 +139,7 @@ def images_of(
                 "reconstructed_shared": inference.rebuild(codes, own, shared_only=True),
             }
             if own is not None:
-                made["predicted"] = inference.predict(images[:, panel.index(panel.anchor)], codes, stain)
+                made["predicted"] = inference.predict(images[:, panel.index(panel.anchor)], codes, own)
             for kind, values in made.items():
                 empty = np.zeros((len(chosen), *values.shape[1:]), np.float32)
                 out.setdefault(kind, empty)[places] = values
