@@ -149,11 +149,11 @@ def test_crops_that_cannot_be_halved_are_refused(size: int) -> None:
 
 
 def with_places(crop_size: int = 32, spatial: int = 2, **changes: object) -> Architecture:
-    """The small architecture with so many numbers more for each place."""
+    """The small architecture; shared latent and that of proteins have so many numbers more for each place."""
     places = spatial * small_architecture(crop_size).grid ** 2
     modalities = (
-        Modality("chromatin", specific=6 + places),
-        Modality("protein", specific=6 + places, conditional=True),
+        Modality("chromatin", specific=6),
+        Modality("protein", specific=6 + places, spatial=spatial, conditional=True),
     )
     changes = {"shared": 10 + places, "spatial": spatial, "modalities": modalities, **changes}
     return small_architecture(crop_size, **changes)
@@ -167,10 +167,11 @@ def test_every_crop_size_comes_back(
     architecture = with_places(size, spatial, shared_decoders=shared_decoders, normal_codes=normal_codes)
     network = Network(architecture).eval()
     values, stain = torch.rand(2, 1, size, size), torch.tensor([2, 0])
-    for name in ("chromatin", "protein"):
+    places = architecture.places(spatial)
+    for name, own in (("chromatin", 6), ("protein", 6 + places)):
         code = network.encode(name, values, stain)
-        assert code.shared.shape == (2, 10 + architecture.places)
-        assert code.specific.shape == (2, 6 + architecture.places)
+        assert code.shared.shape == (2, 10 + places)
+        assert code.specific.shape == (2, own)
         assert (code.shared_log_variance is None) is not normal_codes
         for specific in (code.specific, None):
             assert network.decode(name, code.shared, specific, stain).shape == values.shape
@@ -179,9 +180,10 @@ def test_every_crop_size_comes_back(
 @pytest.mark.parametrize(("size", "grid"), [(32, 8), (64, 8), (72, 18), (128, 8)])
 def test_places_of_a_crop(size: int, grid: int) -> None:
     architecture = with_places(size, 3)
-    assert (architecture.grid, architecture.places) == (grid, 3 * grid**2)
+    assert (architecture.grid, architecture.places(3)) == (grid, 3 * grid**2)
     network = Network(architecture)
     for decoder, length, maps in (
+        (network.decoders["chromatin"], 10 + 6 - 4, 3),
         (network.decoders["protein"], 10 + 6, 6),
         (network.shared_decoders["protein"], 10, 3),
     ):
@@ -229,6 +231,9 @@ def test_places_are_for_images() -> None:
     table = Modality("rna", kind="table", specific=200, features=5)
     with pytest.raises(ConfigError, match="all images"):
         with_places(modalities=(Modality("chromatin", specific=200), table), hidden=8)
+    with pytest.raises(ConfigError, match="'protein' of length 128"):
+        proteins = Modality("protein", specific=128, spatial=2, conditional=True)
+        with_places(modalities=(Modality("chromatin", specific=6), proteins))
 
 
 def test_conditional_networks_use_the_stain() -> None:

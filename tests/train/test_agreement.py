@@ -30,7 +30,7 @@ NAMES = ("chromatin", "protein")
 def settings(**changes: object) -> SimpleNamespace:
     sizes = {"shared": 5, "specific": 3, "embedding": 4, "width": 8, "head": 12, "specific_maps": 4}
     chosen = {**AGREEMENT, **sizes, "loss": "mse", "turn_cells": False, "follow": 0.0}
-    chosen |= {"beta": 0.02, "gamma": 3.0, "eta": 0.1, "opening": 10.0}
+    chosen |= {"beta": 0.02, "gamma": 3.0, "eta": 0.1, "opening": 10.0, "spatial": 0, "protein_spatial": 0}
     return SimpleNamespace(**{**chosen, **changes})
 
 
@@ -297,9 +297,7 @@ def test_dimensions_that_codes_only_wind_through_go() -> None:
     # Values that move as well across the bow need both dimensions.
     across = along[:, :, None] * along[:, None, :] + 0.2 * np.eye(2)
     assert wound_dimension(means, shared[:, None], across, held, 0.1) is None
-    # But not where blocks have been asked to be independent: then what is told goes.
-    assert wound_dimension(means, shared[:, None], None, held, 0.1) == 1
-    assert wound_dimension(rng.normal(size=(900, 2)), shared[:, None], None, held, 0.1) is None
+    assert wound_dimension(means, shared[:, None], across, held, 0.25) == 1
     # A weak factor of its own depends on nothing.
     weak = np.broadcast_to(np.diag([1.0, 0.03]), (900, 2, 2))
     assert wound_dimension(rng.normal(size=(900, 2)), shared[:, None], weak, held, 0.1) is None

@@ -25,6 +25,7 @@ def test_paper_settings(variant: str) -> None:
         "objective": "two-step",
         "shared": 1024,
         "spatial": 0,
+        "protein_spatial": 0,
         "specific": 200,
         "embedding": 64,
         "width": 64,

@@ -163,9 +163,9 @@ def test_early_stopping_ends_a_step_and_the_best_epoch_is_kept(
     [
         {"shared_decoders": False},
         {"specific": 0, "specific_maps": 0},
-        {"spatial": 1},
+        {"spatial": 1, "protein_spatial": 2},
         {"spatial": 2, "specific": 0, "specific_maps": 0},
-        {"spatial": 1, "preset": "agreement"},
+        {"spatial": 1, "protein_spatial": 1, "preset": "agreement"},
     ],
 )
 def test_variants_train_and_predict(
@@ -174,9 +174,11 @@ def test_variants_train_and_predict(
     model = train(make_store(), quick(tmp_path, **changes)).model()
     values = np.random.default_rng(0).random((3, 1, 16, 16), dtype=np.float32)
     latents = model.encode(values, "chromatin")
-    places = 64 * changes.get("spatial", 0)  # 8 x 8 of them
-    assert latents.shared.shape[1] == 8 + places
-    assert latents.specific.shape[1] == (0 if changes.get("specific") == 0 else 4 + places)
+    places = 64  # 8 x 8
+    assert latents.shared.shape[1] == 8 + places * changes.get("spatial", 0)
+    assert latents.specific.shape[1] == changes.get("specific", 4)
+    own = model.encode(values, "protein", "CD8").specific
+    assert own.shape[1] == changes.get("specific", 4 + places * changes.get("protein_spatial", 0))
     assert model.decode(latents.shared, None, "protein", "CD8").shape == (3, 16, 16)
 
 

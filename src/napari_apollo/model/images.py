@@ -64,23 +64,22 @@ class ImageEncoder(Mixed):
             StainEmbedding(len(architecture.vocabulary), condition) if modality.conditional else None
         )
         self.outputs = outputs
-        places = architecture.places
-        self.to_shared = nn.Linear(
-            self.shared_maps * area + condition, outputs * (architecture.shared - places)
-        )
+        whole = architecture.shared - architecture.places(architecture.spatial)
+        own = modality.specific - architecture.places(modality.spatial)
+        self.to_shared = nn.Linear(self.shared_maps * area + condition, outputs * whole)
         self.to_specific = (
-            nn.Linear(architecture.specific_maps * area + condition, outputs * (modality.specific - places))
+            nn.Linear(architecture.specific_maps * area + condition, outputs * own)
             if modality.specific
             else None
         )
-        blocks = 2 if modality.specific else 1
+        self.maps = [outputs * architecture.spatial, outputs * modality.spatial]
         self.to_spatial = (
             nn.Sequential(
                 nn.Conv2d(widths[-2] + condition, widths[-2], 1),
                 nn.LeakyReLU(0.2),
-                nn.Conv2d(widths[-2], blocks * outputs * architecture.spatial, 1),
+                nn.Conv2d(widths[-2], sum(self.maps), 1),
             )
-            if architecture.spatial
+            if sum(self.maps)
             else None
         )
 
@@ -118,8 +117,8 @@ class ImageEncoder(Mixed):
                 if condition is not None:
                     everywhere = condition[:, :, None, None].expand(-1, -1, *before.shape[2:])
                     before = torch.cat([before, everywhere], dim=1)
-                maps_of = self.to_spatial(before).chunk(len(found), 1)
-                found = [self._with_places(*parts) for parts in zip(found, maps_of, strict=True)]
+                at = self.to_spatial(before).split(self.maps, 1)
+                found = [self._with_places(*parts) for parts in zip(found, at, strict=False)]
         shared, *own = (latent.float() for latent in found)
         return shared, own[0] if own else None
 
@@ -153,9 +152,13 @@ class ImageDecoder(Mixed):
         condition = architecture.embedding if modality.conditional else 0
         self.bottom = (widths[0], architecture.bottom, architecture.bottom)
         self.grid = (architecture.grid, architecture.grid)
-        self.lengths = _parts(architecture.shared, latent - architecture.shared, architecture.places)
-        spatial = architecture.spatial * (2 if latent > architecture.shared else 1)
-        self.from_latent = nn.Linear(sum(self.lengths[::2]) + condition, widths[0] * architecture.bottom**2)
+        own = modality.spatial if latent > architecture.shared else 0
+        places = [architecture.places(architecture.spatial), architecture.places(own)]
+        # Of the whole crop and of its places: shared, then specific.
+        wholes = [architecture.shared - places[0], latent - architecture.shared - places[1]]
+        self.lengths = [wholes[0], places[0], wholes[1], places[1]]
+        spatial = architecture.spatial + own
+        self.from_latent = nn.Linear(sum(wholes) + condition, widths[0] * architecture.bottom**2)
         layers: list[nn.Module] = []
         for index, (before, after) in enumerate(zip(widths, (*widths[1:], 1), strict=True)):
             given = before + (spatial if index == 1 else 0)
@@ -175,9 +178,3 @@ class ImageDecoder(Mixed):
             at = [part.unflatten(1, (-1, *self.grid)).to(maps.dtype) for part in parts[1::2] if part.shape[1]]
             values = self.trunk[_BLOCK:](torch.cat([maps, *at], dim=1))
         return values.float()
-
-
-def _parts(shared: int, specific: int, places: int) -> list[int]:
-    """Lengths of what a latent says of the whole crop and of its places: shared, then specific."""
-    own = [specific - places, places] if specific else []
-    return [shared - places, places, *own]

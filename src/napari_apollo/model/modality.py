@@ -43,7 +43,8 @@ class Modality:
     kind
         ``"image"``, one channel of a crop, or ``"table"``, a vector of features.
     specific
-        Length of the latent that only this modality has; 0 makes everything shared.
+        Length of the latent that only this modality has, its spatial part included; 0 makes everything
+        shared.
     conditional
         Whether its networks are told, by an embedding, which stain is meant.
     features
@@ -58,6 +59,9 @@ class Modality:
         Of the loss ``bce``.
     weight
         What the loss of this modality is multiplied by.
+    spatial
+        Of an image, how many numbers of its specific latent belong to each place of the crop; see
+        ``Architecture.spatial``.
     """
 
     name: str
@@ -69,6 +73,7 @@ class Modality:
     loss: str = ""
     positive_weight: float = 1.0
     weight: float = 1.0
+    spatial: int = 0
 
 
 @dataclass(frozen=True)
@@ -84,9 +89,8 @@ class Architecture:
     shared
         Length of the shared latent, its spatial part included.
     spatial
-        How many numbers of the shared latent, and of each specific one, belong to each place of the crop
-        (``grid``): their last ``spatial * grid**2`` ones, as maps (map, y, x). 0 where latents say nothing
-        of places.
+        How many numbers of the shared latent belong to each place of the crop (``grid``): its last
+        ``spatial * grid**2`` ones, as maps (map, y, x). 0 where it says nothing of places.
     embedding
         Length of a stain's embedding.
     crop_size
@@ -141,20 +145,22 @@ class Architecture:
             self._check_images()
         if any(modality.kind == "table" for modality in self.modalities):
             self._check_tables()
-        if self.spatial:
-            self._check_spatial()
+        self._check_spatial()
 
     def _check_spatial(self) -> None:
+        lengths = {"shared": (self.shared, self.spatial)}
+        lengths |= {modality.name: (modality.specific, modality.spatial) for modality in self.modalities}
+        if not any(spatial for _, spatial in lengths.values()):
+            return
         if any(modality.kind != "image" for modality in self.modalities):
             raise ConfigError("A spatial part of latents needs modalities that are all images.")
         if len(self.widths) < 2:
             raise ConfigError("A spatial part of latents needs images of two blocks or more.")
-        lengths = {"shared": self.shared} | {m.name: m.specific for m in self.modalities if m.specific}
-        for name, length in lengths.items():
-            if length <= self.places:
+        for name, (length, spatial) in lengths.items():
+            if spatial and length <= self.places(spatial):
                 raise ConfigError(
                     f"Latent {name!r} of length {length} must be longer than its spatial part, "
-                    f"{self.spatial} numbers for each of {self.grid} x {self.grid} places."
+                    f"{spatial} numbers for each of {self.grid} x {self.grid} places."
                 )
 
     def _check_tables(self) -> None:
@@ -194,10 +200,9 @@ class Architecture:
         """Height and width of the spatial part of latents, in places: twice the bottom."""
         return 2 * self.bottom
 
-    @property
-    def places(self) -> int:
+    def places(self, spatial: int) -> int:
         """Length of the spatial part of a latent; what comes before it says something of the whole crop."""
-        return self.spatial * self.grid**2 if self.spatial else 0
+        return spatial * self.grid**2 if spatial else 0
 
     def modality(self, name: str) -> Modality:
         """The modality of that name.

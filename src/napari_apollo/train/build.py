@@ -32,15 +32,15 @@ def image_architecture(settings: Any, vocabulary: tuple[str, ...], crop_size: in
         When crop size or sizes do not go together.
     """
     widths = paper_widths(crop_size, settings.width, settings.head)
-    places = settings.spatial * (2 * crop_size // 2 ** len(widths)) ** 2
-    specific = settings.specific + places if settings.specific else 0
+    places = (2 * crop_size // 2 ** len(widths)) ** 2
+    own = settings.protein_spatial if settings.specific else 0
     return Architecture(
         modalities=(
-            Modality(CHROMATIN, specific=specific, conditional=settings.anchor_conditional),
-            Modality(PROTEIN, specific=specific, conditional=True),
+            Modality(CHROMATIN, specific=settings.specific, conditional=settings.anchor_conditional),
+            Modality(PROTEIN, specific=settings.specific + own * places, spatial=own, conditional=True),
         ),
         vocabulary=vocabulary,
-        shared=settings.shared + places,
+        shared=settings.shared + settings.spatial * places,
         spatial=settings.spatial,
         embedding=settings.embedding,
         crop_size=crop_size,

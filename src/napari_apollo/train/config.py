@@ -39,8 +39,11 @@ class TrainConfig(CommonTrainConfig):
     """Length of each modality's own latent, but for its spatial part; 0 makes the model fully joint."""
 
     spatial: int = small("spatial", ge=0, le=64)
-    """Numbers that every latent has, besides, for each place of a coarse grid over the crop (8 x 8 for
+    """Numbers that the shared latent has, besides, for each place of a coarse grid over the crop (8 x 8 for
     crops of 32, 64 and 128 pixels); 0, as the reference, for none."""
+
+    protein_spatial: int = small("protein_spatial", ge=0, le=64)
+    """The same of the proteins' own latent: how a protein lies beyond what chromatin says of it."""
 
     embedding: int = small("embedding", ge=1, le=1024)
     """Length of a stain's embedding."""

@@ -13,6 +13,7 @@ PAPER: dict[str, Any] = {
     "objective": "two-step",
     "shared": 1024,
     "spatial": 0,
+    "protein_spatial": 0,
     "specific": 200,
     "embedding": 64,
     "width": 64,
@@ -93,6 +94,8 @@ AGREEMENT: dict[str, Any] = {
     "regression_weight": 0.1,
     "beta": 3e-5,
     "follow": 0.5,
+    "spatial": 8,
+    "protein_spatial": 4,
 }
 
 ONE_STEP: dict[str, Any] = {
