@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -31,7 +32,10 @@ def work(viewer: Any, small: SimpleNamespace, tmp_path: Path) -> SimpleNamespace
     image = small.image // 50
     image[0] += (3000 * (small.labels > 0)).astype(np.uint16)
     tifffile.imwrite(tmp_path / "image.tif", image, photometric="minisblack")
-    fields = [field.model_copy(update={"image": tmp_path / "image.tif"}) for field in small.study]
+    fields = []
+    for field in small.study:
+        labels = shutil.copy(field.labels, tmp_path / f"labels_{field.field}.tif")
+        fields.append(field.model_copy(update={"image": tmp_path / "image.tif", "labels": Path(labels)}))
     session.study = Study(fields).to_csv(tmp_path / "study.csv")
     return SimpleNamespace(session=session, folder=tmp_path)
 

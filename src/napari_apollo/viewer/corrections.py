@@ -65,7 +65,7 @@ class Correction:
         self.path, self.pixel_size_um = path, pixel_size_um
         self.restored = self.aside.is_file() and self.aside.stat().st_mtime_ns > path.stat().st_mtime_ns
         self.data = in_memory(open_labels(self.aside if self.restored else path, shape).lazy())
-        self._kept = crc32(self.data)
+        self._kept = _state(self.data)
         self._saved = None if self.restored else self._kept
         if left is not None and left.shape == self.data.shape and not np.array_equal(left, self.data):
             self.data, self.restored = left.astype(np.int32), True
@@ -78,16 +78,16 @@ class Correction:
     @property
     def unsaved(self) -> bool:
         """Whether the label image is not what is shown."""
-        return crc32(self.data) != self._saved
+        return _state(self.data) != self._saved
 
     @property
     def touched(self) -> bool:
         """Whether anything was changed since it was opened, kept or saved."""
-        return crc32(self.data) not in (self._kept, self._saved)
+        return _state(self.data) not in (self._kept, self._saved)
 
     def keep(self) -> bool:
         """Keep what is not saved beside the label image; whether there was anything to keep."""
-        now = crc32(self.data)
+        now = _state(self.data)
         if now == self._saved:
             self.give_up()  # what was kept before was undone
             return False
@@ -102,13 +102,18 @@ class Correction:
         Nuclei keep their numbers: by these their cells and annotations know them.
         """
         save_labels(self.path, self.data, self.pixel_size_um, remarks={_BY_HAND: True})
-        self._saved = crc32(self.data)
+        self._saved = _state(self.data)
         self.give_up()
         return int((np.unique(self.data) > 0).sum())
 
     def give_up(self) -> None:
         """Forget corrections that were kept and not saved."""
         self.aside.unlink(missing_ok=True)
+
+
+def _state(labels: NDArray[np.integer]) -> int:
+    """A number that differs where labels differ."""
+    return crc32(np.ascontiguousarray(labels).data)
 
 
 def is_by_hand(path: Path) -> bool:

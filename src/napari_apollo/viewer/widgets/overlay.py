@@ -70,7 +70,7 @@ class OverlayTool(Tool):
         )
         self.stain = QComboBox()
         self.stain.setToolTip("Stain to compare")
-        self.stain.activated.connect(lambda _: self.grid.isChecked() and self.side_by_side())
+        self.stain.activated.connect(lambda _: self._compare_again())
         self.stain.setAccessibleName("Stain to compare")
         flip_button = button(
             "Flip", "Show the next of measured, reconstructed, predicted", self.flip, name="flip"
@@ -298,6 +298,11 @@ class OverlayTool(Tool):
         self.stains.setFixedHeight(8 + 20 * min(6, len(stains)))
         self.stain.clear()
         self.stain.addItems([*vocabulary, predictions.anchor])
+
+    def _compare_again(self) -> None:
+        """Show another stain side by side, where one is."""
+        if self.grid.isChecked():
+            self.side_by_side()
 
     def _set_contrast(self) -> None:
         """Side by side, give each picture its own contrast where that is wanted; else that of the stain."""
