@@ -52,9 +52,10 @@ MODELS: dict[str, dict[str, Any]] = {
     "two-step": PUBLISHED,
     "small": {"preset": "small"},
     "agreement": {"preset": "agreement"},
+    "sharp": {"preset": "sharp"},
 }
 # Of a model's time, the part that goes to its first step.
-FIRST = {"published": 0.75, "two-step": 0.75, "small": 0.3, "agreement": 0.28}
+FIRST = {"published": 0.75, "two-step": 0.75, "small": 0.3, "agreement": 0.28, "sharp": 0.28}
 NAMES = {
     "mean": "mean training image",
     "neighbour": "nearest neighbour by DNA",
@@ -64,6 +65,7 @@ NAMES = {
     "two-step": "`two-step`, the paper's way at higher rates",
     "small": "`two-step`, preset `small`",
     "agreement": "`agreement`",
+    "sharp": "`agreement`, preset `sharp`",
 }
 SCORES = ("mae", "pearson", "ssim", "intensity_pearson")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -16,6 +17,8 @@ import napari_apollo
 from napari_apollo.cli.app import app
 from napari_apollo.errors import Cancelled, ConfigError, DataError, FileError
 from napari_apollo.interpret import InterpretConfig, interpret
+from napari_apollo.interpret.source import Source
+from napari_apollo.model import Apollo, Network
 from napari_apollo.progress import Step
 
 QUICK = {"directions": 2, "permutations": 10, "probe": "linear", "folds": 3, "walks": 1, "device": "cpu"}
@@ -171,3 +174,14 @@ def test_one_donor_of_one_condition_gets_what_can_be_had(blood: SimpleNamespace)
     assert found.shares is not None
     assert any("1 donor" in note for note in found.notes)
     assert any("too few" in note for note in found.notes)
+
+
+def test_latents_with_places_are_said_to_be_hard_to_read(blood: SimpleNamespace) -> None:
+    plain = Apollo.load(blood.model)
+    whole = plain.card.architecture
+    placed = replace(whole, spatial=1, shared=whole.shared + whole.grid**2)
+    card = plain.card.model_copy(update={"architecture": placed})
+    doubts = Source(blood.store, Apollo(Network(placed), card), "").doubts()
+    (doubt,) = set(doubts) - set(Source(blood.store, plain, "").doubts())
+    assert "where in the cell" in doubt
+    assert "agreement" in doubt

@@ -30,7 +30,7 @@ NAMES = ("chromatin", "protein")
 def settings(**changes: object) -> SimpleNamespace:
     sizes = {"shared": 5, "specific": 3, "embedding": 4, "width": 8, "head": 12, "specific_maps": 4}
     chosen = {**AGREEMENT, **sizes, "loss": "mse", "turn_cells": False, "follow": 0.0}
-    chosen |= {"beta": 0.02, "gamma": 3.0, "eta": 0.1, "opening": 10.0, "spatial": 0, "protein_spatial": 0}
+    chosen |= {"beta": 0.02, "gamma": 3.0, "eta": 0.1, "opening": 10.0}
     return SimpleNamespace(**{**chosen, **changes})
 
 

@@ -165,7 +165,7 @@ def test_early_stopping_ends_a_step_and_the_best_epoch_is_kept(
         {"specific": 0, "specific_maps": 0},
         {"spatial": 1, "protein_spatial": 2},
         {"spatial": 2, "specific": 0, "specific_maps": 0},
-        {"spatial": 1, "protein_spatial": 1, "preset": "agreement"},
+        {"spatial": 1, "protein_spatial": 1, "preset": "sharp"},
     ],
 )
 def test_variants_train_and_predict(

@@ -27,6 +27,12 @@ if TYPE_CHECKING:
     from napari_apollo.train import Run
 
 
+_PLACED = (
+    "The latents of this model say where in the cell things are. What does not depend on that, such as how "
+    "many foci there are, is read badly from them; a model of the preset 'agreement' shows it better."
+)
+
+
 @dataclass(frozen=True)
 class Source:
     """What an interpretation starts from.
@@ -52,8 +58,12 @@ class Source:
         return parts_of(self.store.obs, self.model.card, self.store.crop_size)
 
     def doubts(self) -> tuple[str, ...]:
-        """Why the model might not fit the cells, in words."""
-        return () if self.model is None else doubts_of_fit(self.model, self.store)
+        """Why the model might not fit the cells, or be hard to read, in words."""
+        if self.model is None:
+            return ()
+        architecture = self.model.card.architecture
+        placed = architecture.spatial or any(modality.spatial for modality in architecture.modalities)
+        return (*doubts_of_fit(self.model, self.store), *((_PLACED,) if placed else ()))
 
     def content(self) -> str:
         """SHA-256 that stands for the images and the model: both carry checksums of their own."""

@@ -140,7 +140,7 @@ class CommonTrainConfig(OperationConfig):
 
     told_above: float = small("told_above", gt=0, le=1)
     """Agreement: latent dimensions of which the others of their block tell a larger part (held-out R²)
-    are closed after 45 %, 60 % and 80 % of the first step; 1 closes none."""
+    are closed, from 45 % of the first step on; 1 closes none."""
 
     unwound_after: float = small("unwound_after", ge=0, le=1)
     """Agreement: part of step 1 after which such closings see to dimensions, too, that codes only wind

@@ -24,6 +24,8 @@ PRESET_WORDS = {
     "small": "Small: for crops of 32 to 64 pixels, minutes on a processor.",
     "agreement": "Agreement: for crops of 32 to 64 pixels; what is shared is what chromatin and proteins "
     "each say by themselves. Minutes on a processor.",
+    "sharp": "Sharp: agreement with latents that say where in the cell things are. Predicts the sharpest "
+    "images; its latents are harder to read.",
     "paper": "Paper: the published image model, large and slow; take a GPU.",
     "one-step": "One-step: the published comparison without optimised latents; take a GPU.",
 }

@@ -50,7 +50,7 @@ information from leaving a block that it does not belong to."""
 SHARPENING = (0.4, 0.7)
 """Parts of the first stage between which all information becomes cheaper, once it lies where it belongs."""
 
-CLOSINGS = (0.45, 0.6, 0.8)
+CLOSINGS = (0.45, 0.52, 0.59, 0.66, 0.8)
 """Parts of the first stage after which dimensions are closed that hold nothing of their own."""
 
 

@@ -110,7 +110,11 @@ class Posteriors:
 
     @torch.no_grad()
     def _unwind(self, network: Network, name: str, least: float, *, apart: bool) -> None:
-        """Close dimensions of a specific block, one by one, through which codes only wind."""
+        """Close dimensions of a specific block, one by one, through which codes only wind.
+
+        Where being told by others is sign enough, but one: what it held of a factor has to find its way
+        into the others first, which until then are told, too.
+        """
         table, kept = self.specific[name], network.kept(name)
         rows = torch.arange(0, len(table.values), max(1, len(table.values) // CELLS))
         cells = torch.from_numpy(self._data.cells_of(name))[rows].to(table.values.device)
@@ -132,6 +136,8 @@ class Posteriors:
             left = kept.bool()
             left[open_[going]] = False
             network.keep({name: left})
+            if apart:
+                return
 
     def tensors(self) -> dict[str, Tensor]:
         """Everything needed to go on."""
