@@ -64,6 +64,7 @@ def main() -> None:
         default=["neighbour"],
         help="Beside the mean image; the networks need minutes.",
     )
+    parser.add_argument("--preset", choices=("agreement", "sharp"), default="agreement")
     parser.add_argument("--baseline-epochs", type=int, default=15, help="Of the networks.")
     options = parser.parse_args()
     torch.set_num_threads(1)
@@ -80,7 +81,7 @@ def main() -> None:
     run = folder / f"{options.set}.run"
     started = time.process_time()
     if not run.exists():
-        settings = {"preset": "agreement", "device": "cpu", "threads": 1, "previews_every": 0}
+        settings = {"preset": options.preset, "device": "cpu", "threads": 1, "previews_every": 0}
         train(store, TrainConfig(output=run, **settings | TRAINING[options.set]))
     times["training"] = time.process_time() - started
     started = time.process_time()
