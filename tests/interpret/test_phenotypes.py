@@ -12,7 +12,7 @@ from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from napari_apollo.errors import DataError
 from napari_apollo.interpret.cells import usable
 from napari_apollo.interpret.discriminant import balanced, discriminant, shares_called, sums_of
-from napari_apollo.interpret.phenotypes import classify
+from napari_apollo.interpret.phenotypes import classify, inputs_of
 from napari_apollo.interpret.samples import orders_of, samples_of
 
 
@@ -196,3 +196,18 @@ def test_missing_values_are_no_obstacle(planted: SimpleNamespace) -> None:
     found = classify(cells, ablation=False, permutations=10)
     assert np.isfinite(found.table["accuracy"]).all()
     assert found.table.set_index("input").loc["features: gammaH2AX", "accuracy"] > 0.6
+
+
+def test_cells_that_lack_a_stain_are_not_told_by_it_however_wide_the_shared_block(
+    planted: SimpleNamespace,
+) -> None:
+    cells, name = planted.cells, "protein_specific_gammaH2AX"
+    known = np.arange(len(cells)) % 2 == 0
+    blocks = {
+        "shared": np.tile(cells.blocks["shared"], (1, 20)),
+        name: np.where(known[:, None], cells.blocks[name], np.nan),
+    }
+    inputs = inputs_of(replace(cells, blocks=blocks))
+    together = inputs["latents: shared + gammaH2AX-specific"]
+    assert np.array_equal(np.isfinite(together).all(axis=1), known)
+    assert np.array_equal(np.isfinite(together).any(axis=1), known)

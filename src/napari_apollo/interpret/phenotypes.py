@@ -90,6 +90,7 @@ def inputs_of(cells: LatentCells) -> dict[str, Floats]:
         for name, values in cells.blocks.items():
             if name != SHARED:
                 joint = np.concatenate([cells.blocks[SHARED], values], axis=1)
+                joint[~np.isfinite(values).all(axis=1)] = np.nan  # however few columns these are
                 inputs[f"latents: shared + {block_in_words(name)}"] = joint
     stains = np.array(cells.stains, dtype=object)
     proteins = {
