@@ -124,7 +124,8 @@ def test_features_and_places_of_proteins(blood: SimpleNamespace, tmp_path: Path)
     assert "Compartments" in html
     assert "read from the chromatin image" in html
     latents = interpret(
-        CellStore.open(_with_latents(blood)), config.model_copy(update={"output": None, "parts": ()})
+        CellStore.open(_with_latents(blood)),
+        config.model_copy(update={"store": None, "output": None, "parts": ()}),
     )
     assert any("Features from images left out" in note for note in latents.notes)
     assert any("Compartments left out" in note for note in latents.notes)
