@@ -84,7 +84,8 @@ def _quick() -> Iterator[None]:
     """One epoch a step, on one thread; other modules of this process see the presets as they are."""
     import torch
 
-    # Defaults are taken from the presets as they are.
+    # Defaults, and those that commands show, are taken from the presets as they are.
+    import napari_apollo.cli.app
     import napari_apollo.train.config
     import napari_apollo.train.tableconfig  # noqa: F401
     from napari_apollo.train.presets import PRESETS
