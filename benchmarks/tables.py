@@ -135,6 +135,7 @@ def our_steps(
     from napari_apollo.tables.preparing import Prepared, prepare
     from napari_apollo.train.data import CellData, Observed
     from napari_apollo.train.machine import place_network
+    from napari_apollo.train.memory import memory_kept
     from napari_apollo.train.objectives import get_objective
     from napari_apollo.train.rows import rows_of
     from napari_apollo.train.tableconfig import TableTrainConfig
@@ -178,11 +179,12 @@ def our_steps(
 
     times = []
     plan = [order[i * BATCH % (n - BATCH) :][:BATCH] for i in range(steps + 1)]
-    for batch in cells.batches(plan):
-        clock = Clock()
-        losses = stage.step(batch, 1.0)
-        float(losses[0])
-        times.append(clock.seconds())
+    with memory_kept(place):  # as the training's loop does
+        for batch in cells.batches(plan):
+            clock = Clock()
+            losses = stage.step(batch, 1.0)
+            float(losses[0])
+            times.append(clock.seconds())
     # Expanding rows belongs to a step: time it with the batches.
     clock = Clock()
     for _ in cells.batches(plan[:3]):

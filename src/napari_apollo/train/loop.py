@@ -21,6 +21,7 @@ from napari_apollo.errors import TrainingFailed
 from napari_apollo.model.network import Network
 from napari_apollo.progress import Progress, ShouldStop, Step, stop_if_asked
 from napari_apollo.train.data import CellData
+from napari_apollo.train.memory import memory_kept
 from napari_apollo.train.objectives.base import Objective, Stage
 from napari_apollo.train.sampling import batches, epoch_order, step_seed
 from napari_apollo.train.team import Team
@@ -177,7 +178,12 @@ class Loop:
             size = max(1, self.settings.batch_size // self.team.ranks)
             self.position = replace(self.position, batch_size=size)
         device = self.training.device
-        with own_random_numbers(device), self.team.averaging(), fixed_shapes(device):
+        with (
+            own_random_numbers(device),
+            self.team.averaging(),
+            fixed_shapes(device),
+            memory_kept(device),
+        ):
             while self.position.stage < len(self.objective.stages):
                 stage = self.objective.stages[self.position.stage]
                 self._run_stage(stage, progress, should_stop)

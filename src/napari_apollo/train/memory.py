@@ -1,8 +1,12 @@
-"""How much memory a training takes, worked out before it starts."""
+"""How much memory a training takes, worked out before it starts, and that what it frees is kept for it."""
 
 from __future__ import annotations
 
+import ctypes
 import os
+import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -12,6 +16,10 @@ from napari_apollo.progress import Progress, Step
 from napari_apollo.train.data import CellData
 
 _FALLBACK = 4e9  # bytes taken to be free where the system does not say
+
+# Numbers that <malloc.h> gives to what can be set, and what the GNU C library comes to by itself.
+_TRIM_THRESHOLD, _MMAP_THRESHOLD, _MMAP_MAX = -1, -3, -4
+_USUAL = {_MMAP_MAX: 65_536, _MMAP_THRESHOLD: 32 * 2**20, _TRIM_THRESHOLD: 64 * 2**20}
 
 
 @dataclass(frozen=True)
@@ -95,3 +103,25 @@ def place_cells(
     if plan.resident:
         training.to_device()
         validation.to_device()
+
+
+@contextmanager
+def memory_kept(device: torch.device) -> Iterator[None]:
+    """Let what a training on the processor frees lie ready for its next step.
+
+    The GNU C library gives large blocks back to the system as soon as they are freed, and every step asks for
+    them again, page by page: on wide tables that takes as long as the step itself. Inside the block it
+    keeps them; at the end what is free is given back. Elsewhere nothing is done.
+    """
+    if device.type != "cpu" or platform.libc_ver()[0] != "glibc":
+        yield
+        return
+    library = ctypes.CDLL(None)
+    library.mallopt(_MMAP_MAX, 0)
+    library.mallopt(_TRIM_THRESHOLD, -1)
+    try:
+        yield
+    finally:
+        for what, value in _USUAL.items():
+            library.mallopt(what, value)
+        library.malloc_trim(0)
