@@ -14,12 +14,13 @@ optimiser for each decoder, one batch after the other. Both make the same steps:
 512 cells, four decoders of 1,024. Prints a table and a JSON line.
 
 ``--whole N`` writes the tables to files and types ``napari-apollo train``: N epochs of step 1 and one of step
-2, scores of the held-out cells, latents of all. Its memory is the most that its process held at once.
+2, scores of the held-out cells, latents of all. Its memory is the most that its processes held at once.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import resource
 import subprocess
@@ -201,6 +202,27 @@ def our_steps(
     return middle(times) + expanding, reading, epoch
 
 
+def watched(command: subprocess.Popen) -> tuple[float, float]:
+    """Processor seconds of a command and all that it starts, and the most bytes that they held at once."""
+    import psutil
+
+    used: dict[int, float] = {}
+    peak = 0
+    while command.poll() is None:
+        held = 0
+        with contextlib.suppress(psutil.NoSuchProcess):
+            root = psutil.Process(command.pid)
+            for process in (root, *root.children(recursive=True)):
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    used[process.pid] = sum(process.cpu_times()[:2])
+                    held += process.memory_info().rss
+        peak = max(peak, held)
+        time.sleep(0.2)
+    if command.returncode:
+        raise SystemExit(f"The training ended with code {command.returncode}.")
+    return sum(used.values()), peak
+
+
 def whole(tables: dict[str, sparse.csr_matrix], epochs: int, preset: str, threads: int) -> dict[str, object]:
     """A training typed as a command, from files to latents in files, measured from outside."""
     import anndata as ad
@@ -219,10 +241,9 @@ def whole(tables: dict[str, sparse.csr_matrix], epochs: int, preset: str, thread
         settings |= {"output": folder / "x.run", "least-features": 1, "least-cells": 1, "device": "cpu"}
         options = [word for name, value in settings.items() for word in (f"--{name}", str(value))]
         clock = time.perf_counter()
-        before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        subprocess.run([sys.executable, "-m", "napari_apollo", "train", *files, *options], check=True)
+        command = [sys.executable, "-m", "napari_apollo", "train", *files, *options]
+        used, peak = watched(subprocess.Popen(command))
         seconds = time.perf_counter() - clock
-        after = resource.getrusage(resource.RUSAGE_CHILDREN)
         status = json.loads((folder / "x.run" / "status.json").read_text("utf-8"))
         lines = (folder / "x.run" / "metrics.jsonl").read_text("utf-8").splitlines()
         latents = ad.read_h5ad(folder / "x.run" / "latents" / "rna.h5ad", backed="r").obsm
@@ -233,8 +254,8 @@ def whole(tables: dict[str, sparse.csr_matrix], epochs: int, preset: str, thread
             "epoch_s": [round(json.loads(line)["seconds"], 1) for line in lines],
             "latents": {name: values.shape for name, values in latents.items()},
             "wall_s": round(seconds, 1),
-            "processor_s": round(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, 1),
-            "peak_gb": round(after.ru_maxrss / 1e6, 2),
+            "processor_s": round(used, 1),
+            "peak_gb": round(peak / 1e9, 2),
         }
 
 

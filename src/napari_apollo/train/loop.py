@@ -189,6 +189,7 @@ class Loop:
                 self._run_stage(stage, progress, should_stop)
                 self.position = Position(stage=self.position.stage + 1, batch_size=self.position.batch_size)
                 self.keeper.after_stage(stage, self.position)
+                stage.release()
 
     def _run_stage(self, stage: Stage, progress: Progress, should_stop: ShouldStop) -> None:
         while self.position.epoch < stage.epochs and not self._exhausted(stage):

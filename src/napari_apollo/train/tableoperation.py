@@ -119,6 +119,8 @@ def train_tables_into(
     )
     model.save(folder.model, overwrite=True)
     folder.forget_before()
+    # All cells are compressed anew: what was learnt from makes room for them.
+    del loop, keeper, objective, training, validation, held_out
     progress(Step("Placing all cells"))
     everything = dataset.cells(np.arange(len(dataset.matched.cells)), device)
     latents = obsm_of(dataset, encode_cells(network, everything, should_stop), source)

@@ -27,6 +27,7 @@ from napari_apollo.train.objectives.base import (
     load_adam,
     prefixed,
     reconstruction_loss,
+    release,
     under,
 )
 from napari_apollo.train.objectives.encoding import EncodingStage
@@ -311,6 +312,10 @@ class AgreementStage:
         self._closings = int(tensors["closings"])
         self._posteriors.load(under("posteriors", tensors))
         load_adam(self._optimiser, self.network_parameters, under("adam", tensors))
+
+    def release(self) -> None:
+        """Forget gradients and moments."""
+        release(self._optimiser)
 
 
 def _mean(values: Tensor, weight: Tensor | None) -> Tensor:

@@ -47,6 +47,9 @@ class Stage(Protocol):
     def load(self, tensors: Mapping[str, Tensor]) -> None:
         """Go on from what ``tensors`` gave."""
 
+    def release(self) -> None:
+        """Let go of what steps alone needed, gradients and moments; there will be no more of them."""
+
 
 class ObjectiveSettings(Protocol):
     """The settings that every objective reads; their meaning is told in ``TrainConfig``."""
@@ -235,6 +238,12 @@ def load_adam(
             optimiser.state[parameter][name] = value.to(device, copy=True)
         else:  # in the memory layout of the parameter
             optimiser.state[parameter][name] = torch.empty_like(parameter).copy_(value).detach()
+
+
+def release(optimiser: torch.optim.Optimizer) -> None:
+    """Forget the gradients and the moments of an optimiser; wide networks hold most memory there."""
+    optimiser.zero_grad(set_to_none=True)
+    optimiser.state.clear()
 
 
 def prefixed(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -18,6 +18,7 @@ from napari_apollo.train.objectives.base import (
     let_encoders_learn,
     load_adam,
     prefixed,
+    release,
     under,
 )
 from napari_apollo.train.objectives.inference import (
@@ -147,3 +148,7 @@ class EncodingStage:
         """Go on from what ``tensors`` gave."""
         self._posteriors.load(under("posteriors", tensors))
         load_adam(self._optimiser, self.network_parameters, under("adam", tensors))
+
+    def release(self) -> None:
+        """Forget gradients and moments."""
+        release(self._optimiser)

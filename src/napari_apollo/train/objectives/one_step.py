@@ -28,6 +28,7 @@ from napari_apollo.train.objectives.base import (
     load_adam,
     prefixed,
     reconstruction_loss,
+    release,
     under,
 )
 from napari_apollo.train.objectives.inference import validation_losses
@@ -210,6 +211,10 @@ class TurnsStage:
         for name, said in under("said", tensors).items():
             self._said[name].copy_(said)
         load_adam(self._optimiser, self.network_parameters, under("adam", tensors))
+
+    def release(self) -> None:
+        """Forget gradients and moments."""
+        release(self._optimiser)
 
 
 def _codes(network: Network, batch: Batch) -> dict[str, Code]:

@@ -30,6 +30,7 @@ from napari_apollo.train.objectives.base import (
     load_adam,
     prefixed,
     reconstruction_loss,
+    release,
     under,
 )
 from napari_apollo.train.objectives.inference import batch_gap, decoded_losses, validation_losses
@@ -197,6 +198,10 @@ class LatentStage:
             table.load(under(f"specific.{name}", tensors))
         load_adam(self._optimiser, self.network_parameters, under("adam", tensors))
 
+    def release(self) -> None:
+        """Forget gradients and moments."""
+        release(self._optimiser)
+
 
 class EncoderStage:
     """Step 2: encoders that give the vectors which step 1 found.
@@ -285,6 +290,10 @@ class EncoderStage:
         for name, table in self._specific.items():
             table.values.copy_(tensors[f"specific.{name}"])
         load_adam(self._optimiser, self.network_parameters, under("adam", tensors))
+
+    def release(self) -> None:
+        """Forget gradients and moments."""
+        release(self._optimiser)
 
 
 def _regression(code: Tensor, target: Tensor, weight: Tensor) -> Tensor:
