@@ -179,6 +179,12 @@ def frames(part: FilePart, group: h5py.Group, layer: str = "") -> tuple[pd.DataF
     missing = [key for key in ("obs", "var") if key not in group]
     if missing:
         raise FileError(part.path, f"is no AnnData: it holds no {' and no '.join(missing)}.")
+    if not all(isinstance(group[key], h5py.Group) for key in ("obs", "var")):
+        raise FileError(
+            part.path,
+            "was written by an anndata before 0.7.",
+            "Write it anew: anndata.read_h5ad(OLD).write_h5ad(NEW).",
+        )
     return read_elem(group["obs"]), read_elem(group["raw/var" if _is_raw(group, layer) else "var"])
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import stat
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -45,7 +46,8 @@ def write_latents(source: Path, target: Path, blocks: Mapping[str, Mapping[str, 
     try:
         with whole_file(target) as partial:
             shutil.copyfile(source, partial)
-            partial.chmod(0o644)
+            # Nobody may read the copy who could not read the file; who writes it may change it.
+            partial.chmod(stat.S_IMODE(source.stat().st_mode) | stat.S_IRUSR | stat.S_IWUSR)
             with h5py.File(partial, "r+") as file:
                 for group, arrays in blocks.items():
                     own = file[group]

@@ -8,13 +8,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 import pandas as pd
 
 from napari_apollo.errors import ConfigError, FileError
 from napari_apollo.storage import whole_file
-from napari_apollo.tables.files import file_parts, modality_name, with_common
+from napari_apollo.tables.files import file_parts, modality_name
+from napari_apollo.tables.reading import open_tables
 from napari_apollo.tables.writing import PREFIX
 from napari_apollo.train.folder import RunFolder, prepare_folder
 from napari_apollo.train.tableconfig import TableTrainConfig
@@ -33,33 +33,47 @@ def table_sources(source: Any) -> tuple[Path, ...] | None:
     return None
 
 
-def keep_in_folder(source: Any, folder: RunFolder) -> tuple[Path, ...]:
-    """Write tables in memory into a run folder, so that the run can be gone on with, and scored, later."""
+def keep_in_folder(source: Any, folder: RunFolder, layer: str) -> tuple[Path, ...]:
+    """Write tables in memory into a run folder, so that the run can be gone on with, and scored, later.
+
+    Kept are the values that are learnt from, names, and what is known of cells; what was given is not touched.
+    """
+    import anndata
+
     paths = []
-    for name, data in _in_memory(source):
+    for name, _ in _in_memory(source):
+        (table,) = open_tables(source, layer=layer, names=(name,)).values()
+        kept = anndata.AnnData(
+            None if layer else table.values,
+            obs=_storable(table.obs),
+            var=pd.DataFrame(index=table.features),
+            layers={layer: table.values} if layer else None,
+        )
         path = folder.path / "tables" / f"{name}.h5ad"
         with whole_file(path) as partial:
-            data.write_h5ad(partial)
-            if hasattr(source, "mod"):
-                _write_common(partial, data.obs, source.obs)
+            kept.write_h5ad(partial)
         paths.append(path)
     return tuple(paths)
 
 
-def _write_common(path: Path, obs: pd.DataFrame, common: pd.DataFrame) -> None:
-    """Keep what a MuData says of all cells with what a table says of its own."""
-    from anndata.io import write_elem
-
-    whole = with_common(obs, common)
-    if len(whole.columns) > len(obs.columns):
-        with h5py.File(path, "r+") as file:
-            del file["obs"]
-            write_elem(file, "obs", whole)
+def _storable(obs: pd.DataFrame) -> pd.DataFrame:
+    """What is known of cells as files take it: what is no number becomes words."""
+    columns: dict[str, Any] = {}
+    for name, values in obs.items():
+        if isinstance(values.dtype, np.dtype) and values.dtype.kind in "biuf":
+            columns[str(name)] = values.array
+        else:
+            missing = values.isna().to_numpy()
+            words = [None if lacks else str(value) for value, lacks in zip(values, missing, strict=True)]
+            columns[str(name)] = pd.Categorical(words, sorted({word for word in words if word is not None}))
+    return pd.DataFrame(columns, index=obs.index.rename(None))
 
 
 def assign_latents(source: Any, latents: Mapping[str, Mapping[str, np.ndarray]]) -> None:
     """Give tables in memory their latents."""
     for name, data in _in_memory(source):
+        if name not in latents:
+            continue  # it was not asked for
         for stale in [key for key in data.obsm if key.startswith(PREFIX)]:
             del data.obsm[stale]
         for key, values in latents[name].items():
@@ -125,7 +139,7 @@ def prepare_table_folder(source: Any, config: TableTrainConfig) -> RunFolder:
         return prepare_folder(files, config)
     folder = prepare_folder((), config)
     try:
-        folder.write_config(keep_in_folder(source, folder), config)
+        folder.write_config(keep_in_folder(source, folder, config.layer), config)
     except BaseException:
         shutil.rmtree(folder.path, ignore_errors=True)
         raise
