@@ -14,10 +14,10 @@ import pytest
 import tifffile
 from napari.components import ViewerModel
 
-from napari_apollo.study import FieldImage, Study
+from napari_apollo.study import FieldImage, Study, StudyField
 from napari_apollo.viewer import find_layers, open_study, overviews, session_of
 from napari_apollo.viewer.layers import About, Frame, LayerSpec, image_layer, labels_layer
-from napari_apollo.viewer.open import label_pyramid, pyramid
+from napari_apollo.viewer.open import label_pyramid, pyramid, study_layers
 from napari_apollo.viewer.reader import get_reader
 
 FRAME = Frame.from_pixel_size(0.5)
@@ -146,3 +146,79 @@ def test_without_a_window_overviews_are_there_when_it_is_open(large: Study) -> N
     assert reader is not None
     for data, _, _ in reader(str(large.path)):
         assert (np.asarray(data[-1]) > 0).all()
+
+
+LONG = (64, 4160)
+
+
+@pytest.fixture
+def stored(tmp_path: Path) -> SimpleNamespace:
+    """An OME-TIFF of two stains with a level of a quarter and one of a sixteenth, and labels of its bars.
+
+    The levels of the file are marked, so that it shows from where they were taken.
+    """
+    bars = (np.arange(LONG[1]) // 64 % 2 * np.ones((LONG[0], 1))).astype(np.uint16)
+    levels = [np.stack([bars * 1000, bars * 3000])]
+    for step in (4, 16):
+        blocks = levels[0].reshape(2, LONG[0] // step, step, LONG[1] // step, step)
+        levels.append(blocks.mean(axis=(2, 4)).astype(np.uint16) + step)
+    metadata = {"axes": "CYX", "Channel": {"Name": ["DAPI", "CD4"]}}
+    metadata |= {"PhysicalSizeX": 0.5, "PhysicalSizeY": 0.5}
+    with tifffile.TiffWriter(tmp_path / "long.ome.tif") as file:
+        file.write(levels[0], metadata=metadata, subifds=2, tile=(64, 64))
+        for level in levels[1:]:
+            file.write(level, subfiletype=1, tile=(64, 64))
+    tifffile.imwrite(tmp_path / "labels.tif", bars.astype(np.int32))
+    field = StudyField(
+        image=tmp_path / "long.ome.tif",
+        panel="DAPI/CD4",
+        donor="P1",
+        condition="c",
+        labels=tmp_path / "labels.tif",
+    )
+    return SimpleNamespace(study=Study([field]).to_csv(tmp_path / "study.csv"), levels=levels)
+
+
+def test_levels_that_the_file_holds_are_shown(stored: SimpleNamespace) -> None:
+    viewer = ViewerModel()
+    open_study(viewer, stored.study)
+    (layer,) = find_layers(viewer, stain="CD4")
+    assert layer.multiscale
+    assert [level.shape for level in layer.data] == [level.shape[1:] for level in stored.levels]
+    for made, level in zip(layer.data, stored.levels, strict=True):
+        np.testing.assert_array_equal(np.asarray(made), level[1])
+    assert isinstance(layer.data[-1], np.ndarray), "seen from afar at once"
+
+
+def test_levels_of_the_file_need_no_overview(stored: SimpleNamespace) -> None:
+    waited_for = [overviews.with_overview(spec)[1] for spec in study_layers(stored.study)]
+    assert [overview and overview.name for overview in waited_for] == [None, None, "nuclei"]
+
+
+@pytest.mark.parametrize("level", [0, 1, 2])
+def test_levels_lie_over_their_labels(stored: SimpleNamespace, level: int) -> None:
+    """The place in the world that napari gives the pixels of a level: a bar covers its label."""
+    viewer = ViewerModel()
+    open_study(viewer, stored.study)
+    (image,) = find_layers(viewer, stain="CD4")
+    (nuclei,) = find_layers(viewer, role="nuclei")
+    factors = image.downsample_factors[level]
+    pixels = np.asarray(image.data[level])[0] > 1500
+    # As napari draws it: a pixel of a level covers whole pixels of the full image, edge to edge.
+    first = (np.flatnonzero(pixels)[0] * factors[1] - 0.5) * image.scale[1] + image.translate[1]
+    label = np.flatnonzero(np.asarray(nuclei.data[0])[0])[0]
+    assert first == pytest.approx((label - 0.5) * nuclei.scale[1] + nuclei.translate[1])
+    assert tuple(image.scale) == tuple(nuclei.scale) == (0.5, 0.5)
+    assert np.prod(factors) * pixels.size * image.data[level].shape[0] == pytest.approx(np.prod(LONG))
+
+
+def test_a_coarsest_level_that_is_still_large_is_halved_further(
+    stored: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("napari_apollo.viewer.open.TILE", 128)
+    viewer = ViewerModel()
+    open_study(viewer, stored.study)
+    (layer,) = find_layers(viewer, stain="DAPI")
+    shapes = [level.shape for level in layer.data]
+    assert shapes == [(64, 4160), (16, 1040), (4, 260), (2, 130), (1, 65)]
+    assert (np.asarray(layer.data[-1]) >= 16).all(), "made from the coarsest level of the file"

@@ -45,10 +45,13 @@ class FieldImage:
         What the file alone says.
     block
         ``(y, x)`` in pixels of what has to be read together.
+    level
+        Which of the resolutions of the file; 0 is the full one.
     """
 
     def __init__(self, field: StudyField, source: Source, stains: Sequence[str] | None = None) -> None:
         self.field = field
+        self.level = 0
         self.stains = field.panel.stains if stains is None else field.select(stains)
         self._source = source
         self._channels = find_channels(field, source.layout)
@@ -106,6 +109,22 @@ class FieldImage:
             _Sliced(self), chunks=(1, *chunks), name=name, meta=np.empty((0, 0, 0), self.dtype)
         )
 
+    def coarser(self) -> tuple[FieldImage, ...]:
+        """The image at the lower resolutions that the file holds as well, the finest first.
+
+        Each covers the whole image, edge to edge; levels of which the file does not say so are left out.
+        """
+        return tuple(self._at(level, source) for level, source in enumerate(self._source.coarser(), start=1))
+
+    def _at(self, level: int, source: Source) -> FieldImage:
+        """The same stains read from another resolution of the file."""
+        image = FieldImage.__new__(FieldImage)
+        vars(image).update(vars(self), level=level, _source=source, block=source.layout.block)
+        image.shape = (source.layout.length("Y"), source.layout.length("X"))
+        image.pixel_size_um = _enlarged(self.pixel_size_um, self.shape, image.shape)
+        image.pixel_size_in_file = _enlarged(self.pixel_size_in_file, self.shape, image.shape)
+        return image
+
     def _own(self, stain: str) -> str:
         for own in self.stains:
             if same_stain(own, stain):
@@ -141,7 +160,7 @@ class FieldImage:
         return pixels.transpose(rest + order).reshape(size)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _reopened, (self.field, self.stains)
+        return _reopened, (self.field, self.stains, self.level)
 
     def __repr__(self) -> str:
         size = f"{self.shape[0]} x {self.shape[1]} {self.dtype}"
@@ -244,8 +263,18 @@ def _planes(field: StudyField, source: Source, channels: Channels) -> Sequence[i
     return (field.z,)
 
 
-def _reopened(field: StudyField, stains: tuple[str, ...]) -> FieldImage:
-    return open_field(field, stains=stains)
+def _reopened(field: StudyField, stains: tuple[str, ...], level: int) -> FieldImage:
+    image = open_field(field, stains=stains)
+    return image.coarser()[level - 1] if level else image
+
+
+def _enlarged(
+    pixel_size: tuple[float, float] | None, full: tuple[int, int], shape: tuple[int, int]
+) -> tuple[float, float] | None:
+    """Size of a pixel where fewer of them cover the same image."""
+    if pixel_size is None:
+        return None
+    return pixel_size[0] * full[0] / shape[0], pixel_size[1] * full[1] / shape[1]
 
 
 def _chunks(stored: tuple[int, int], shape: tuple[int, int]) -> tuple[int, int]:
@@ -263,9 +292,9 @@ def _token(image: FieldImage) -> str:
         version: tuple[int, ...] = (stat.st_mtime_ns, stat.st_size)
     except OSError:
         version = ()
-    return str(
-        tokenize(str(image.source.absolute()), version, image.stains, image.field.channels, image.field.z)
-    )
+    field = image.field
+    what = (str(image.source.absolute()), version, image.stains, field.channels, field.z, image.level)
+    return str(tokenize(*what))
 
 
 class _Sliced:

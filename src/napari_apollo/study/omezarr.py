@@ -7,7 +7,8 @@ by that specification, so it is no damage; an image without any chunk is.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import numpy as np
 
 from napari_apollo.errors import ImageError
 from napari_apollo.study.channels import are_generic, numbered
-from napari_apollo.study.source import Layout, Region, check_layout, damage_named
+from napari_apollo.study.source import Layout, Region, Source, check_layout, damage_named, usable
 from napari_apollo.study.units import in_micrometres, pixel_size
 
 _METADATA = ("zarr.json", ".zattrs", ".zgroup", ".zarray")
@@ -26,11 +27,19 @@ _LARGEST_CHUNK = 1 << 31
 class ZarrSource:
     """An array of a Zarr store that was opened. Holds no open file; may be shared between threads."""
 
-    def __init__(self, path: Path, array: Any, layout: Layout, kept: tuple[int, ...]) -> None:
+    def __init__(
+        self,
+        path: Path,
+        array: Any,
+        layout: Layout,
+        kept: tuple[int, ...],
+        levels: Sequence[Callable[[], Source]] = (),
+    ) -> None:
         self.path = path
         self.layout = layout
         self._array = array
         self._kept = kept
+        self._levels = levels
 
     def read(self, region: Region) -> np.ndarray:
         """Pixels of a region, every axis of the layout kept.
@@ -46,6 +55,10 @@ class ZarrSource:
         with damage_named(self.path):
             pixels = np.asarray(self._array[tuple(full)], dtype=self.layout.dtype)
             return pixels.reshape([part.stop - part.start for part in region])
+
+    def coarser(self) -> list[Source]:
+        """The lower resolutions of the image that lie where it does."""
+        return usable(self.layout, self._levels)
 
 
 def is_zarr(path: Path) -> bool:
@@ -81,7 +94,57 @@ def open_zarr(path: Path) -> ZarrSource:
         array = node[levels[0]["path"]]
         axes = _axes(path, scales[0], len(array.shape))
         size = _pixel_size(scales[0], levels[0])
-        return _source(path, array, axes, _channel_names(metadata), size)
+        coarser = [partial(_open_level, path, node, axes, levels[0], level) for level in levels[1:]]
+        return _source(path, array, axes, _channel_names(metadata), size, coarser)
+
+
+def _open_level(
+    path: Path, node: Any, axes: str, first: Mapping[str, Any], level: Mapping[str, Any]
+) -> ZarrSource:
+    """A lower resolution, where it lies over the first one."""
+    with damage_named(path):
+        source = _source(path, node[level["path"]], axes, None, None)
+        _require_in_place(path, axes, node[first["path"]].shape, first, source._array.shape, level)
+        return source
+
+
+def _require_in_place(
+    path: Path,
+    axes: str,
+    full: Sequence[int],
+    first: Mapping[str, Any],
+    shape: Sequence[int],
+    level: Mapping[str, Any],
+) -> None:
+    """Refuse a level that does not cover the image edge to edge, by its scale and translation.
+
+    Half a pixel of the level may be missing: many writers average blocks of pixels without saying that the
+    centre of the first then lies (step - 1) / 2 pixels further in.
+    """
+    if not all(each.get("coordinateTransformations") for each in (first, level)):
+        return  # before version 0.4 nothing was said
+    (scale, begin), (own_scale, own_begin) = (_scale_and_begin(each, len(axes)) for each in (first, level))
+    for axis in map(axes.index, "YX"):
+        step = full[axis] / shape[axis]
+        before = (own_begin[axis] - begin[axis]) / scale[axis] - (step - 1) / 2
+        after = before + (own_scale[axis] / scale[axis] - step) * (shape[axis] - 1)
+        if abs(before) > 0.501 * step or abs(after) > 1.501 * step:  # a last pixel may have been cut off
+            raise ImageError(
+                path,
+                f"has a level {level['path']} that does not lie over level {first['path']}.",
+                "Write it anew as OME-Zarr.",
+            )
+
+
+def _scale_and_begin(level: Mapping[str, Any], dimensions: int) -> tuple[list[float], list[float]]:
+    """Size of a pixel and centre of the first one, along every axis, in the axes' own units."""
+    scale, begin = [1.0] * dimensions, [0.0] * dimensions
+    for transformation in level["coordinateTransformations"]:
+        if transformation.get("type") == "scale":
+            scale = [float(value) for value in transformation["scale"]]
+        elif transformation.get("type") == "translation":
+            begin = [float(value) for value in transformation["translation"]]
+    return scale, begin
 
 
 def _source(
@@ -90,6 +153,7 @@ def _source(
     axes: str,
     names: tuple[str, ...] | None,
     size: tuple[float, float] | None,
+    coarser: Sequence[Callable[[], Source]] = (),
 ) -> ZarrSource:
     shape = tuple(int(length) for length in array.shape)
     check_layout(path, axes, shape, array.dtype)
@@ -113,7 +177,7 @@ def _source(
     )
     if names and len(names) == layout.length("C") and not are_generic(names):
         layout = Layout(**{**vars(layout), "channel_names": names})
-    return ZarrSource(path, array, layout, kept)
+    return ZarrSource(path, array, layout, kept, coarser)
 
 
 def _ome(node: Any) -> Mapping[str, Any]:

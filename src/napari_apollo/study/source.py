@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +18,7 @@ Region = tuple[slice, ...]
 """One slice with start and stop for every axis."""
 
 _LONGEST_SIDE = 10_000_000
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,23 @@ class Layout:
         """Length of an axis; 1 where the image does not have it."""
         return self.shape[self.axes.index(axis)] if axis in self.axes else 1
 
+    def reduces(self, full: Layout) -> bool:
+        """Whether this is a whole image of which ``full`` is the larger one, all else being equal.
+
+        Y and X have to be smaller by one factor, up to the rounding of either.
+        """
+        if (self.axes, self.dtype) != (full.axes, full.dtype):
+            return False
+        low, high = 1.0, np.inf  # factors that the lengths allow
+        for axis, own, whole in zip(self.axes, self.shape, full.shape, strict=True):
+            if axis in "YX":
+                low = max(low, whole / (own + 1))
+                high = min(high, whole / (own - 1) if own > 1 else np.inf)
+            elif own != whole:
+                return False
+        smaller = self.length("Y") * self.length("X") < full.length("Y") * full.length("X")
+        return smaller and low < high
+
 
 class Source(Protocol):
     """An image that was opened: its layout is known, its pixels are read on demand.
@@ -69,6 +87,13 @@ class Source(Protocol):
         ------
         ImageError
             When the file was damaged, or changed since it was opened.
+        """
+        ...
+
+    def coarser(self) -> Sequence[Source]:
+        """The lower resolutions that the file holds as well, the finest first; those that can be used.
+
+        Their layouts need name neither channels nor a pixel size: those are the full image's.
         """
         ...
 
@@ -106,6 +131,24 @@ def damage_named(path: Path, kind: type[FileError] = ImageError) -> Iterator[Non
             f"is damaged or of an unknown kind ({type(error).__name__}: {''.join(reason[:1])[:200]}).",
             "Copy it again from where it came from, or save it anew as TIFF or OME-Zarr.",
         ) from error
+
+
+def usable(full: Layout, opening: Iterable[Callable[[], Source]]) -> list[Source]:
+    """Lower resolutions of an image that can stand for it, the finest first.
+
+    The pixels of the image are those of full resolution: a lower one that is damaged, or of another kind or
+    shape, is left out and can be made anew.
+    """
+    found: list[Source] = []
+    for open_level in opening:
+        try:
+            source = open_level()
+        except ImageError as error:
+            _log.warning("A lower resolution is left out: %s", error)
+            continue
+        if source.layout.reduces(full) and (not found or source.layout.reduces(found[-1].layout)):
+            found.append(source)
+    return found
 
 
 class Complaints(logging.Handler):

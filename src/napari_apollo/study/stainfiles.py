@@ -5,6 +5,7 @@ from __future__ import annotations
 import glob
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -37,6 +38,16 @@ class StackedSource:
         """
         channels, *inner = region
         return np.stack([member.read(tuple(inner)) for member in self._members[channels]])
+
+    def coarser(self) -> list[Source]:
+        """The lower resolutions that every file holds."""
+        levels = zip(*[member.coarser() for member in self._members], strict=False)
+        stacked = []
+        for members in levels:
+            first = members[0].layout
+            if all(member.layout.shape == first.shape for member in members):
+                stacked.append(StackedSource(self.path, members, _stacked(first, self.layout.channel_names)))
+        return list(stacked)
 
 
 def is_pattern(path: Path) -> bool:
@@ -107,15 +118,12 @@ def open_stain_files(path: Path) -> Source:
                 f"is {_size(layout)}, unlike {files[0].name} ({_size(first)}).",
                 "The files of one image have one size and kind of pixels.",
             )
-    layout = Layout(
-        axes="C" + first.axes,
-        shape=(len(files), *first.shape),
-        dtype=first.dtype,
-        channel_names=names,
-        pixel_size_um=first.pixel_size_um,
-        block=first.block,
-    )
-    return StackedSource(path, sources, layout)
+    return StackedSource(path, sources, _stacked(first, names))
+
+
+def _stacked(one: Layout, names: tuple[str, ...] | None) -> Layout:
+    """Layout of images of one channel each, read as one."""
+    return replace(one, axes="C" + one.axes, shape=(len(names or ()), *one.shape), channel_names=names)
 
 
 def stain_names(files: Sequence[Path], pattern: str | None = None) -> tuple[str, ...]:

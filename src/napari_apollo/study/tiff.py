@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,15 @@ import numpy as np
 import tifffile
 
 from napari_apollo.errors import ImageError
-from napari_apollo.study.source import Complaints, Layout, Region, check_layout, damage_named
+from napari_apollo.study.source import (
+    Complaints,
+    Layout,
+    Region,
+    Source,
+    check_layout,
+    damage_named,
+    usable,
+)
 from napari_apollo.study.tiff_metadata import channel_names, pixel_size_um, sibling_files
 from napari_apollo.study.tiff_planes import (
     Plane,
@@ -59,9 +69,11 @@ class TiffSource:
         axes: int,
         kept: tuple[int, ...],
         pixels: _Linear | _Paged,
+        levels: int = 1,
     ) -> None:
         self.path = path
         self.layout = layout
+        self._levels = levels
         self._version = _version(path)
         self._axes = axes
         self._kept = kept
@@ -83,6 +95,11 @@ class TiffSource:
                 raise ImageError(self.path, "was changed after it was opened.", "Open it again.")
             pixels = self._pixels.read(full, self.layout.dtype)
             return pixels.reshape([part.stop - part.start for part in region])
+
+    def coarser(self) -> list[Source]:
+        """The lower resolutions of the image in the file (SubIFDs, or pages that are marked as reduced)."""
+        opening = (partial(open_tiff, self.path, level) for level in range(1, self._levels))
+        return usable(self.layout, opening)
 
 
 def _version(path: Path) -> tuple[int, int]:
@@ -146,8 +163,13 @@ class _Paged:
         )
 
 
-def open_tiff(path: Path) -> TiffSource:
+def open_tiff(path: Path, level: int = 0) -> TiffSource:
     """Open a TIFF: its metadata are read, its pixels are not.
+
+    Parameters
+    ----------
+    level
+        Which of the resolutions that it holds; 0 is the full one, which alone is told names and pixel size.
 
     Raises
     ------
@@ -161,7 +183,8 @@ def open_tiff(path: Path) -> TiffSource:
                 check_structure(sibling)
             found = list(file.series)
             _refuse_damage(path, complaints)
-            series = _the_series(path, found)
+            levels = _levels(_the_series(path, found), found)
+            series = levels[level]
             pages = list(_pages(path, series))
             axes, shape = series.get_axes(squeeze=False), tuple(series.get_shape(squeeze=False))
             kept, named = _kept_axes(path, axes, shape)
@@ -175,12 +198,13 @@ def open_tiff(path: Path) -> TiffSource:
                 axes=named,
                 shape=sizes,
                 dtype=np.dtype(series.dtype).newbyteorder("="),
-                channel_names=channel_names(file, series, dict(zip(named, sizes, strict=True))),
-                pixel_size_um=pixel_size_um(file, series),
                 block=pixels.block,
             )
+            if level == 0:
+                names = channel_names(file, series, dict(zip(named, sizes, strict=True)))
+                layout = replace(layout, channel_names=names, pixel_size_um=pixel_size_um(file, series))
             _refuse_damage(path, complaints)
-            return TiffSource(path, layout, len(shape), kept, pixels)
+            return TiffSource(path, layout, len(shape), kept, pixels, len(levels))
 
 
 def _refuse_damage(path: Path, complaints: Complaints) -> None:
@@ -204,6 +228,12 @@ def _the_series(path: Path, found: Sequence[Any]) -> Any:
             "Save each as its own file.",
         )
     return full[0]
+
+
+def _levels(full: Any, found: Sequence[Any]) -> list[Any]:
+    """An image and its lower resolutions, wherever the file has them."""
+    loose = [] if full.kind in _SLIDES else [other for other in found if other.keyframe.is_reduced]
+    return [full, *full.levels[1:], *(other for other in loose if other is not full)]
 
 
 def _pages(path: Path, series: Any) -> Iterator[Any]:

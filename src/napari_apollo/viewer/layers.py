@@ -128,12 +128,15 @@ class LayerSpec:
         Arguments of the layer.
     contour
         Width in pixels of the outlines of labels; 0 fills them.
+    stored
+        How many of the levels, the finest first, a file holds; coarser ones are made from the last of these.
     """
 
     kind: Literal["image", "labels"]
     data: Any
     kwargs: Mapping[str, Any]
     contour: int = 0
+    stored: int = 1
 
     def add(self, viewer: Any) -> Layer:
         """Add the layer to a viewer, with or without a window."""
@@ -177,6 +180,7 @@ def image_layer(
     colour: str | tuple[str, ...] | None = None,
     visible: bool = True,
     name: str | None = None,
+    stored: int = 1,
 ) -> LayerSpec:
     """An image layer.
 
@@ -192,6 +196,8 @@ def image_layer(
         Intensities shown black and in full colour.
     colour
         ``#rrggbb``, or several that the map passes; that of the stain where not given.
+    stored
+        How many of the levels a file holds.
     """
     if colour is None and about.stain:
         colour = stain_colours([about.stain])[about.stain]
@@ -206,7 +212,7 @@ def image_layer(
         kwargs["colormap"] = stain_colormap(*((colour,) if isinstance(colour, str) else colour))
     if contrast_limits is not None:
         kwargs["contrast_limits"] = contrast_limits
-    return _spec("image", data, kwargs)
+    return replace(_spec("image", data, kwargs), stored=stored)
 
 
 def labels_layer(

@@ -85,16 +85,18 @@ def study_layers(
     opened = OpenImage(fields_of_image(study, image))
     colours = stain_colours(opened.stains)
     manifest = "" if study.path is None else str(study.path)
+    levels = {stain: opened.levels(stain) for stain in opened.select(stains)}
     layers = [
         image_layer(
-            pyramid(opened.channel(stain)),
+            [*levels[stain][:-1], *pyramid(levels[stain][-1], TILE if levels[stain][1:] else _ONE_LEVEL)],
             About(ChannelRole.MEASURED, str(opened.path), stain, opened.panels_with(stain), opened=manifest),
             opened.frame,
             contrast_limits=opened.contrast_limits(stain),
             colour=colours[stain],
             visible=number < _SEEN,
+            stored=len(levels[stain]),
         )
-        for number, stain in enumerate(opened.select(stains))
+        for number, stain in enumerate(levels)
     ]
     if labels and opened.labels:
         about = About("nuclei", str(opened.path), panel=", ".join(study.panels), opened=manifest)
@@ -217,6 +219,26 @@ class OpenImage:
 
         return plane.map_blocks(limited, dtype=plane.dtype, meta=np.empty((0, 0), plane.dtype))
 
+    def levels(self, stain: str) -> list[da.Array]:
+        """A stain (Y, X) at full resolution, then at the lower ones that the file of a large image holds.
+
+        Not where only some of the cells were given it: what is hidden of it is told by labels of full size.
+        """
+        full = self.channel(stain)
+        having = [number for number, image in enumerate(self.images) if stain in image.field.panel]
+        if max(full.shape) <= _ONE_LEVEL or (self.labels and len(having) < len(self.images)):
+            return [full]
+        first = having[0]
+        if first not in self._coarser:
+            self._coarser[first] = self.images[first].coarser()
+        planes = [level.lazy()[level.field.panel.index(stain)] for level in self._coarser[first]]
+        return [full, *(plane.rechunk(TILE, method="tasks") for plane in planes)]
+
+    @cached_property
+    def _coarser(self) -> dict[int, tuple[FieldImage, ...]]:
+        """Lower resolutions by number of the field: all stains of an image share them."""
+        return {}
+
     def nuclei(self) -> da.Array:
         """Labels of all fields in one lazy array (Y, X) int32."""
         merged = self.labels[0].lazy()
@@ -246,10 +268,10 @@ def _nearest_field(labels: Sequence[LabelImage], y0: int, y1: int, x0: int, x1: 
     return expand_nuclei(fields, _TERRITORY)[y0 - top : y1 - top, x0 - left : x1 - left]
 
 
-def pyramid(image: da.Array) -> list[da.Array]:
-    """A lazy image (Y, X) with its reductions; one level where it is small."""
+def pyramid(image: da.Array, most: int = _ONE_LEVEL) -> list[da.Array]:
+    """A lazy image (Y, X) with its reductions; one level where no side is above ``most`` pixels."""
     levels = [image]
-    if max(image.shape) > _ONE_LEVEL:
+    if max(image.shape) > most:
         for _ in level_shapes(image.shape, TILE)[1:]:
             levels.append(halve(levels[-1], TILE))
     return levels

@@ -51,9 +51,9 @@ class Overview:
     kind
         ``image``, whose pixels are averaged, or ``labels``, of which every second is taken.
     full
-        (Y, X), full resolution.
+        (Y, X), the finest resolution, or the coarsest that the file holds.
     first
-        How many times ``levels[0]`` is halved.
+        How many times ``levels[0]`` is halved from there.
     levels
         Each half as large as the one before.
     """
@@ -99,7 +99,8 @@ def with_overview(spec: LayerSpec) -> tuple[LayerSpec, Overview | None]:
     Layers of other kinds stay as they are: what models say has coarse levels that cost little.
     """
     about = spec.kwargs["metadata"][KEY]
-    levels = spec.data if isinstance(spec.data, list) else [spec.data]
+    every = spec.data if isinstance(spec.data, list) else [spec.data]
+    levels = every[spec.stored - 1 :]  # what the file holds in front of these is read where people look
     full = levels[0]
     if about["role"] not in _OF_FILES:
         return spec, None
@@ -111,7 +112,7 @@ def with_overview(spec: LayerSpec) -> tuple[LayerSpec, Overview | None]:
         first -= 1
     kept = [np.zeros(level.shape, level.dtype) for level in levels[first:]]
     overview = Overview(str(spec.kwargs["name"]), str(about["image"]), spec.kind, full, first, kept)
-    return replace(spec, data=[*levels[:first], *kept]), overview
+    return replace(spec, data=[*every[: -len(kept)], *kept]), overview
 
 
 def fill(
