@@ -64,8 +64,9 @@ class TrainConfig(CommonTrainConfig):
     """Reconstruction loss: binary cross entropy on logits, mean squared or mean absolute error."""
 
     turn_cells: bool = small("turn_cells")
-    """Step 2: rotate and flip half of the cells at random; needs a reconstruction weight, as the
-    latents of step 1 belong to the cells as they lay."""
+    """Rotate and flip half of the cells at random: in step 2, and with the objective agreement in step 1
+    as well, for what encoders alone say. Needs a reconstruction weight: latents that were learnt in step 1
+    belong to the cells as they lay."""
 
     memory_gb: float = Field(default=0, ge=0)
     """Crops are kept on the device up to this many GB, and read from the store batch by batch where
