@@ -21,6 +21,7 @@ from napari_apollo.cells.quality import (
     count_reasons,
     find_limits,
     flag,
+    none_passed,
     saturation_level,
 )
 from napari_apollo.cells.shape import COLUMNS, detail_filter, measure_nuclei
@@ -276,3 +277,11 @@ def test_blurred_nuclei_of_a_real_study_are_found(data_dir: Path, tmp_path: Path
     assert failed[["sharp", "mirrored", "turned"]].max() < 0.03
     passed = store.obs["qc"].groupby(store.obs["field"]).mean()
     assert passed["sharp"] > 0.7
+
+
+def test_that_no_cell_passed_is_told_with_reasons_and_a_remedy() -> None:
+    obs = pd.DataFrame({"qc_reason": ["area", "area;border", "excluded"]})
+    words = str(none_passed(obs, "a.cells.zarr"))
+    assert "a.cells.zarr: none of its 3 cells passed" in words
+    assert "(flagged: area 2, border 1, excluded 1)" in words
+    assert "Cut the cells again" in words

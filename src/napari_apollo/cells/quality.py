@@ -7,7 +7,9 @@ or on the order of fields. Robust limits are a median and a number of standard d
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection
+from pathlib import Path
 from typing import Literal, get_args
 
 import numpy as np
@@ -16,6 +18,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 from napari_apollo.cells.histogram import Histogram
+from napari_apollo.errors import DataError
 
 Reason = Literal["area", "solidity", "border", "focus", "saturation", "debris", "doublet", "larger-than-crop"]
 """Why a cell is flagged, in the order in which reasons are listed."""
@@ -225,6 +228,25 @@ def count_reasons(obs: pd.DataFrame) -> dict[str, int]:
         if any(hit):
             counts[reason] = int(combinations[hit].sum())
     return counts
+
+
+def none_passed(obs: pd.DataFrame, source: Path | str) -> DataError:
+    """The error that a table has no cell that passed, with what flagged them and what can be done.
+
+    Parameters
+    ----------
+    obs
+        Table with the column ``qc_reason``.
+    source
+        Where it was read from.
+    """
+    reasons = Counter(reason for words in obs["qc_reason"] for reason in str(words).split(";") if reason)
+    flagged = ", ".join(f"{reason} {number}" for reason, number in reasons.most_common())
+    return DataError(
+        f"{source}: none of its {len(obs)} cells passed the quality check"
+        + (f" (flagged: {flagged}). " if flagged else ". ")
+        + "Cut the cells again with wider limits, or without the check that flags most of them."
+    )
 
 
 def _middle(values: NDArray[np.float64]) -> tuple[float, float]:

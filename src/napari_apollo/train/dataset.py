@@ -11,6 +11,7 @@ import pandas as pd
 import torch
 
 from napari_apollo.cells import CellStore
+from napari_apollo.cells.quality import none_passed
 from napari_apollo.errors import DataError
 from napari_apollo.model.modality import CHROMATIN, PROTEIN
 from napari_apollo.panels import Panel, vocabulary
@@ -190,7 +191,7 @@ def open_dataset(store: CellStore, config: TrainConfig) -> Dataset:
     obs = store.obs
     used = obs[obs["qc"].to_numpy(bool)].reset_index(drop=True)
     if used.empty:
-        raise DataError(f"{store.path}: none of its {len(obs)} cells passed the quality check.")
+        raise none_passed(obs, store.path)
     panels = {name: panel for name, panel in store.panels.items() if (used["panel"] == name).any()}
     bare = [name for name, panel in panels.items() if not panel.proteins]
     if bare:

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from napari_apollo.cells import CellStore
+from napari_apollo.cells.quality import none_passed
 from napari_apollo.errors import DataError
 from napari_apollo.tables.files import modality_name
 from napari_apollo.tables.reading import Table
@@ -99,7 +100,7 @@ def stain_images(path: Path | str) -> dict[str, StainImages]:
     store = CellStore.open(path)
     used = store.obs[store.obs["qc"].to_numpy(bool)]
     if used.empty:
-        raise DataError(f"{store.path}: none of its {len(store.obs)} cells passed the quality check.")
+        raise none_passed(store.obs, store.path)
     found = {}
     for stain in dict.fromkeys(stain for panel in store.panels.values() for stain in panel.stains):
         having = [name for name, panel in store.panels.items() if stain in panel.stains]
