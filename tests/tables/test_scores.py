@@ -213,3 +213,32 @@ def test_a_run_is_evaluated(
     changed.write_h5ad(run.tables[0])
     with pytest.raises(RunError, match="learnt from other values"):
         evaluate_tables(run, TableEvaluateConfig())
+
+
+def test_features_that_are_large_everywhere_are_correlated_exactly() -> None:
+    rng = np.random.default_rng(8)
+    scores, values = rng.normal(size=(20_000, 1)), np.zeros((20_000, 3), np.float32)
+    values[:, 0] = 40 + 0.02 * (scores[:, 0] + rng.normal(size=20_000))
+    found = correlations(scores, sparse.csr_matrix(values))[0]
+    wanted = np.corrcoef(scores[:, 0], values[:, 0].astype(np.float64))[0, 1]
+    assert found[0] == pytest.approx(wanted, abs=1e-6)
+    assert np.isnan(found[1:]).all()
+
+
+def test_directions_that_tell_nothing_are_tied_to_nothing() -> None:
+    """Of independent latents, few directions have any feature: the false discovery rate is what it says."""
+    rng = np.random.default_rng(9)
+    names, told = np.array([f"g{i}" for i in range(200)], object), 0
+    for _ in range(40):
+        latents, counts = rng.normal(size=(120, 3)), rng.poisson(1.0, (120, 200)).astype(np.float32)
+        unseen = np.arange(120) % 4 == 0
+        told += len(tied_features(latents, sparse.csr_matrix(counts), names, unseen)) > 0
+    assert told <= 2
+
+
+@pytest.mark.parametrize("cells", [40, 60])
+def test_silhouettes_of_single_cells_are_not_there(cells: int) -> None:
+    latents = np.random.default_rng(0).normal(size=(cells, 2))
+    assert np.isnan(silhouette(latents, np.arange(cells), most=50))
+    rare = np.where(np.arange(cells) == cells - 1, "rare", "other")
+    assert np.isfinite(silhouette(latents, rare, most=cells))

@@ -1,4 +1,4 @@
-"""What people give stays as it was: objects in memory, backed files, and files that latents are written into."""
+"""What people give stays as it was: objects in memory, backed files, files that latents are written into."""
 
 from __future__ import annotations
 

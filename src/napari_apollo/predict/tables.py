@@ -15,13 +15,22 @@ import torch
 
 from napari_apollo.errors import ConfigError, DataError, RunError
 from napari_apollo.model.device import pick_device
+from napari_apollo.model.modality import COUNTED
 from napari_apollo.predict.tableconfig import TableEvaluateConfig
 from napari_apollo.progress import Progress, ShouldStop, Step, never, silent, stop_if_asked
 from napari_apollo.storage import whole_file
-from napari_apollo.tables.classes import class_accuracy
-from napari_apollo.tables.directions import enriched_sets, read_gene_sets, tied_features
+from napari_apollo.tables.checking import OF_COUNTS
+from napari_apollo.tables.classes import LEAST_OF_A_CLASS, class_accuracy
+from napari_apollo.tables.directions import (
+    enriched_sets,
+    read_gene_sets,
+    require_fitting,
+    tied_features,
+    usable_sets,
+)
+from napari_apollo.tables.matching import LEAST_COMMON
 from napari_apollo.tables.mixing import accepted, lisi, silhouette
-from napari_apollo.tables.preparing import prepare
+from napari_apollo.tables.preparing import feature_moments, prepare
 from napari_apollo.train.run import Run
 from napari_apollo.train.split import TEST, TRAIN
 from napari_apollo.train.tableconfig import TableTrainConfig
@@ -139,6 +148,8 @@ def evaluate_tables(
         raise RunError(
             opened.folder, "learnt from other values than its tables hold now.", "Put the tables back."
         )
+    if config.gene_sets:
+        require_fitting(read_gene_sets(config.gene_sets), [each.features for each in dataset.tables.values()])
     return _Evaluating(opened.config, config, dataset, progress, should_stop).run(
         model.network, device, model.card.scores
     )
@@ -174,6 +185,12 @@ class _Evaluating:
         self.cells = np.sort(rng.permutation(complete)[: config.most_cells])
         if len(complete) < n:
             self.notes.append(f"{n - len(complete)} cells lack a table: they are in no score but prediction.")
+        self.enough = len(complete) >= LEAST_COMMON
+        if not self.enough:
+            self.notes.append(
+                f"{len(complete)} cells have all tables, and {LEAST_COMMON} are needed to compare blocks: "
+                "classes, mixing and nuisance are not scored."
+            )
 
     def run(self, network: Any, device: torch.device, scores: dict[str, dict[str, float]]) -> TableEvaluation:
         everything = np.arange(len(self.dataset.matched.cells))
@@ -217,32 +234,37 @@ class _Evaluating:
         from sklearn.decomposition import TruncatedSVD
 
         values = self._comparable(name)[self.dataset.matched.rows[name][self.cells]]
+        if not self._counted(name):
+            spread = np.sqrt(feature_moments(values)[1])
+            values = values / np.where(spread > 0, spread, 1)
         count = min(_COMPONENTS, min(values.shape) - 1)
         made: np.ndarray = TruncatedSVD(count, random_state=self.config.seed).fit_transform(values)
         return made
 
     def _comparable(self, name: str) -> Any:
-        table = self.dataset.tables[name]
-        counts = (table.stored() >= 0).all()
-        return prepare(table, "log-normalise" if counts else "none").values
+        """Values of a table, of counts such as compare between cells; features have units of their own."""
+        how = "log-normalise" if self._counted(name) else "none"
+        return prepare(self.dataset.tables[name], how).values
+
+    def _counted(self, name: str) -> bool:
+        """Whether a table was taken for counts, of which a cell has more the deeper it was sequenced."""
+        dataset = self.dataset
+        return dataset.losses[name] in (*COUNTED, "bernoulli") or dataset.preparations[name] in OF_COUNTS
 
     def _classes(self, latents: TableLatents) -> pd.DataFrame:
         labels = list(self.config.label)
-        if not labels:
+        if not labels or not self.enough:
             return pd.DataFrame()
         inputs = dict(self._inputs(latents))
         group = self.trained.group
         unseen = (self.dataset.split.part == TEST)[self.cells]
         tables = []
         for label in labels:
-            told = self.obs[label].iloc[self.cells]
-            there = told.notna().to_numpy()
-            if not there.all():
-                self.notes.append(f"{int((~there).sum())} cells have no {label}.")
+            there, told = self._told(label)
             groups = self.obs[group].astype(str).iloc[self.cells].to_numpy()[there] if group else None
             found = class_accuracy(
                 {name: values[there] for name, values in inputs.items()},
-                told[there].astype(str).to_numpy(),
+                told,
                 groups=groups,
                 unseen=unseen[there],
                 folds=self.config.folds,
@@ -254,8 +276,31 @@ class _Evaluating:
             tables.append(found)
         return pd.concat(tables, ignore_index=True)
 
+    def _told(self, column: str) -> tuple[np.ndarray, np.ndarray]:
+        """Which scored cells (cell,) bool are of a class that enough cells are of, and their classes (n,)."""
+        given = self.obs[column].iloc[self.cells]
+        there, kinds = given.notna().to_numpy(), given.astype(str).to_numpy(object)
+        if not there.all():
+            self.notes.append(f"{int((~there).sum())} cells have no {column}.")
+        found, counts = np.unique(kinds[there].astype(str), return_counts=True)
+        rare = found[counts < LEAST_OF_A_CLASS]
+        if len(found) - len(rare) < 2:
+            raise DataError(
+                f"{column} has {len(found)} classes, of which {len(found) - len(rare)} have "
+                f"{LEAST_OF_A_CLASS} cells or more; two are needed. Cut numbers into ranges, as pandas.qcut does."
+            )
+        if len(rare):
+            shown = ", ".join(rare[:5]) + (", ..." if len(rare) > 5 else "")
+            self.notes.append(
+                f"{column}: fewer than {LEAST_OF_A_CLASS} cells are {shown}; these are not told from others."
+            )
+        there &= ~np.isin(kinds.astype(str), rare)
+        return there, kinds[there].astype(str)
+
     def _mixing(self, latents: TableLatents) -> pd.DataFrame:
         batch = self.config.batch or self.trained.nuisance or self.trained.group
+        if not self.enough:
+            return pd.DataFrame()
         rows = []
         for column in dict.fromkeys([*self.config.label, *([batch] if batch else [])]):
             told = self.obs[column].iloc[self.cells]
@@ -277,11 +322,11 @@ class _Evaluating:
         return pd.DataFrame(rows)
 
     def _nuisance(self, latents: TableLatents) -> pd.DataFrame:
-        if not self.trained.nuisance:
+        if not self.trained.nuisance or not self.enough:
             return pd.DataFrame()
-        told = self.obs[self.trained.nuisance].iloc[self.cells].astype(str).to_numpy()
+        there, told = self._told(self.trained.nuisance)
         found = class_accuracy(
-            self._blocks(latents),
+            {name: values[there] for name, values in self._blocks(latents).items()},
             told,
             folds=self.config.folds,
             seed=self.config.seed,
@@ -332,13 +377,12 @@ class _Evaluating:
         block: str,
         name: str,
     ) -> pd.DataFrame:
-        try:
-            rich = enriched_sets(found, features, sets, fdr=self.config.fdr)
-        except DataError as error:
-            # Peaks have no gene names; it is an error only where no table has any.
-            if str(error) not in self.notes:
-                self.notes.append(str(error))
+        if not usable_sets(features, sets):  # peaks have no gene names
+            words = f"The features of {name}, called like {features[0]}, are in no gene set."
+            if words not in self.notes:
+                self.notes.append(words)
             return pd.DataFrame()
+        rich = enriched_sets(found, features, sets, fdr=self.config.fdr)
         rich.insert(0, "block", block)
         rich.insert(1, "table", name)
         return rich

@@ -14,7 +14,6 @@ COUNTS = ("nb", "poisson", "bernoulli", "bce")
 WHOLE = ("nb", "poisson")
 """Losses that are for whole numbers."""
 
-
 GOES_WITH = {
     "nb": ("none",),
     "poisson": ("none",),
@@ -23,7 +22,8 @@ GOES_WITH = {
 }
 """Preparations after which values are what a loss is for; the other losses take any."""
 
-_OF_COUNTS = ("paper", "binarise", "log-normalise", "clr")
+OF_COUNTS = ("paper", "binarise", "log-normalise", "clr")
+"""Preparations that are for what cannot be negative."""
 
 
 def check_values(table: Table, loss: str, preparation: str = "none", *, empty: bool = False) -> None:
@@ -45,9 +45,9 @@ def check_values(table: Table, loss: str, preparation: str = "none", *, empty: b
         )
     stored = table.stored()
     _refuse(table, ~np.isfinite(stored), "are not finite", "Leave these cells out, or fill them in.")
-    if preparation not in _OF_COUNTS and loss not in COUNTS:
+    if preparation not in OF_COUNTS and loss not in COUNTS:
         return
-    what = f"the preparation {preparation!r}" if preparation in _OF_COUNTS else f"the loss {loss!r}"
+    what = f"the preparation {preparation!r}" if preparation in OF_COUNTS else f"the loss {loss!r}"
     hint = "Take a loss for such values (gaussian, mse), or name the layer of the raw counts by layer."
     _refuse(table, stored < 0, f"are negative, which {what} cannot take", hint)
     if loss in WHOLE:

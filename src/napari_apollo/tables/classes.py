@@ -17,6 +17,9 @@ Floats = NDArray[np.float64]
 _STRENGTHS = (0.003, 0.03, 0.3, 3.0)  # inverse penalties of the classifier
 _INNER = 3
 
+LEAST_OF_A_CLASS = 2 * _INNER
+"""Cells that a class must have, to be told in nested folds."""
+
 
 def class_accuracy(
     inputs: Mapping[str, ArrayLike],
@@ -61,9 +64,9 @@ def class_accuracy(
     """
     classes, codes = np.unique(np.asarray(label, str), return_inverse=True)
     counts = np.bincount(codes)
-    if len(classes) < 2 or counts.min() < 2 * _INNER:
+    if len(classes) < 2 or counts.min() < LEAST_OF_A_CLASS:
         found = ", ".join(f"{n} cells ({name})" for name, n in zip(classes[:10], counts[:10], strict=True))
-        raise DataError(f"Classes of {found}: two classes of {2 * _INNER} cells are needed.")
+        raise DataError(f"Classes of {found}: two classes of {LEAST_OF_A_CLASS} cells are needed.")
     units = np.arange(len(codes)) if groups is None else np.asarray(groups, str)
     outer = _folds(units, codes, folds, seed, alone=groups is None)
     rows = []

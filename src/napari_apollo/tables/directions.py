@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +14,7 @@ from scipy.stats import hypergeom, t
 from napari_apollo.errors import DataError, FileError
 from napari_apollo.probes.statistics import benjamini_hochberg
 from napari_apollo.tables.files import Values
+from napari_apollo.tables.preparing import feature_moments
 
 Floats = NDArray[np.float64]
 
@@ -90,12 +91,10 @@ def correlations(scores: Floats, values: Values) -> Floats:
     """
     n = len(scores)
     centred = scores - scores.mean(axis=0)
+    square = feature_moments(values)[1]
     if sparse.issparse(values):
-        mean = np.asarray(values.mean(axis=0), np.float64).ravel()
-        square = np.asarray(values.multiply(values).mean(axis=0), np.float64).ravel() - mean**2
         product = np.asarray((values.T @ centred).T, np.float64)
     else:
-        square = values.var(axis=0, dtype=np.float64)
         product = centred.T @ np.asarray(values, np.float64)
     with np.errstate(invalid="ignore", divide="ignore"):
         r = product / (n * np.sqrt(np.maximum(square, 0)) * centred.std(axis=0)[:, None])
@@ -138,6 +137,29 @@ def read_gene_sets(path: Path) -> dict[str, frozenset[str]]:
     return sets
 
 
+def usable_sets(features: np.ndarray, sets: Mapping[str, frozenset[str]]) -> dict[str, frozenset[str]]:
+    """Sets of which a table has ``LEAST_SET`` genes, and those genes."""
+    known = frozenset(map(str, features))
+    return {name: genes & known for name, genes in sets.items() if len(genes & known) >= LEAST_SET}
+
+
+def require_fitting(sets: Mapping[str, frozenset[str]], features: Sequence[np.ndarray]) -> None:
+    """Refuse gene sets of which no table has the genes; ``features``: names (feature,) of each table.
+
+    Raises
+    ------
+    DataError
+        When no set has ``LEAST_SET`` genes in one of them: names of another species or kind.
+    """
+    if not any(usable_sets(own, sets) for own in features):
+        called = ", ".join(str(own[0]) for own in features)
+        example = min(next(iter(sets.values()), ()), default="")
+        raise DataError(
+            f"No gene set has {LEAST_SET} genes among the features: these are called like {called}, the "
+            f"genes of the sets like {example}. Take sets of the same species and kind of names."
+        )
+
+
 def enriched_sets(
     tied: pd.DataFrame, features: np.ndarray, sets: Mapping[str, frozenset[str]], *, fdr: float = 0.05
 ) -> pd.DataFrame:
@@ -159,13 +181,8 @@ def enriched_sets(
         When no set has ``LEAST_SET`` genes in the table: names of another species or kind.
     """
     known = set(map(str, features))
-    usable = {name: genes & known for name, genes in sets.items() if len(genes & known) >= LEAST_SET}
-    if not usable:
-        example = next(iter(next(iter(sets.values()), ())), "")
-        raise DataError(
-            f"No gene set has {LEAST_SET} genes among the features: these are called like {features[0]}, the "
-            f"genes of the sets like {example}. Take sets of the same species and kind of names."
-        )
+    require_fitting(sets, [features])
+    usable = usable_sets(features, sets)
     rows = []
     for direction, own in tied.groupby("direction"):
         for side, sign in (("rising", 1), ("falling", -1)):

@@ -19,15 +19,18 @@ _STEPS = 40  # bisections of a kernel's width: more digits than anybody reads
 def silhouette(latents: ArrayLike, groups: ArrayLike, *, most: int = 5000, seed: int = 0) -> float:
     """Mean silhouette (Rousseeuw 1987, Euclidean, as scikit-learn computes it), of at most so many cells.
 
-    1 where groups lie apart, 0 where they lie together; NaN where there is one group only.
+    1 where groups lie apart, 0 where they lie together; NaN where there is one group only, or
+    every cell is one.
     """
     from sklearn.metrics import silhouette_score
 
     values, kinds = _checked(latents, groups)
-    if len(np.unique(kinds)) < 2 or not values.shape[1]:
+    if len(values) > most:
+        drawn = np.random.default_rng(seed).permutation(len(values))[:most]
+        values, kinds = values[drawn], kinds[drawn]
+    if not 2 <= len(np.unique(kinds)) < len(values) or not values.shape[1]:
         return float("nan")
-    size = most if len(values) > most else None
-    return float(silhouette_score(values, kinds, sample_size=size, random_state=seed))
+    return float(silhouette_score(values, kinds))
 
 
 def lisi(latents: ArrayLike, groups: ArrayLike, *, perplexity: int = PERPLEXITY) -> Floats:

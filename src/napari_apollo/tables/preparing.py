@@ -20,6 +20,8 @@ TARGET = 1e4
 """Counts per cell that ``log-normalise`` scales to."""
 
 _ROWS = 4096
+_STORED = 2**22
+"""Values that are not 0, looked at together."""
 
 
 @dataclass(frozen=True)
@@ -173,19 +175,29 @@ def select_features(table: Table, features: np.ndarray) -> Table:
     return replace(table, values=table.values[:, position], features=np.asarray(features, object))
 
 
+def feature_moments(values: Values) -> tuple[np.ndarray, np.ndarray]:
+    """Means and variances (feature,) float64 of values (cell, feature).
+
+    Twice over the values: sums of squares less squares of sums lose the spread of features that are large
+    everywhere. Of sparse values some at a time, so that little memory is taken beside them.
+    """
+    if not sparse.issparse(values):
+        return values.mean(axis=0, dtype=np.float64), values.var(axis=0, dtype=np.float64)
+    cells, features = values.shape
+    parts = [slice(start, start + _STORED) for start in range(0, values.nnz, _STORED)]
+    mean, beyond = np.zeros(features), np.zeros(features)
+    for part in parts:
+        mean += np.bincount(values.indices[part], values.data[part], features) / cells
+    for part in parts:
+        own = values.indices[part]
+        beyond += np.bincount(own, (values.data[part] - mean[own]) ** 2, features)
+    zeros = cells - np.bincount(values.indices, minlength=features)
+    return mean, (beyond + zeros * mean**2) / cells
+
+
 def _moments(values: Values) -> tuple[np.ndarray, float]:
-    if sparse.issparse(values):
-        # Twice over what is not 0, in double precision: sums of squares less squares of sums lose the spread
-        # of features that are large everywhere.
-        cells, features = values.shape
-        stored = values.data.astype(np.float64)
-        mean = np.bincount(values.indices, stored, features) / cells
-        zeros = cells - np.bincount(values.indices, minlength=features)
-        squares = np.sum((stored - mean[values.indices]) ** 2) + np.sum(zeros * mean**2)
-        variance = float(squares) / (cells * features)
-    else:
-        mean = values.mean(axis=0, dtype=np.float64)
-        variance = float(values.var(axis=0, dtype=np.float64).mean())
+    mean, variances = feature_moments(values)
+    variance = float(variances.mean())
     return mean.astype(np.float32), float(np.sqrt(variance)) if variance > 0 else 1.0
 
 

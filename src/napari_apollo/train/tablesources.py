@@ -36,7 +36,8 @@ def table_sources(source: Any) -> tuple[Path, ...] | None:
 def keep_in_folder(source: Any, folder: RunFolder, layer: str) -> tuple[Path, ...]:
     """Write tables in memory into a run folder, so that the run can be gone on with, and scored, later.
 
-    Kept are the values that are learnt from, names, and what is known of cells; what was given is not touched.
+    Kept are the values that are learnt from, names, and what is known of cells; what was given stays as it
+    is.
     """
     import anndata
 
