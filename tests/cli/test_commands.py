@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -113,6 +114,13 @@ def test_the_chain_runs_from_a_folder_to_an_overlay(chain: Path) -> None:
 )
 def test_info_says_what_a_path_holds(chain: Path, path: str, kind: str) -> None:
     assert result_of("info", path, cwd=chain)["kind"] == kind
+
+
+def test_info_of_a_run_tells_when(chain: Path) -> None:
+    facts = result_of("info", "s.run", cwd=chain)
+    began, seen = (datetime.fromisoformat(facts[name]) for name in ("started", "heartbeat"))
+    assert began <= seen <= datetime.now(UTC) < began + timedelta(hours=2)
+    assert f"{began:%Y-%m-%dT%H:%M:%S}" in call("info", "s.run", cwd=chain).stdout
 
 
 def test_info_of_a_model_tells_the_verdict_and_the_gap(chain: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -219,6 +220,8 @@ def _run(path: Path) -> dict[str, Any]:
 
     status = Run(path).status()
     facts: dict[str, Any] = json.loads(status.model_dump_json(exclude_none=True))
+    for name in ("started", "heartbeat"):
+        facts[name] = datetime.fromtimestamp(facts[name], UTC).isoformat(timespec="seconds")
     if (path / "model" / "model.json").is_file():
         facts["model"] = _model(path / "model")
     return facts
