@@ -162,6 +162,7 @@ def test_histograms_count_every_cell() -> None:
     np.testing.assert_allclose(np.diff(x), width)
     assert "501 of 502 cells" in summary(column, np.zeros(0, np.int64))
     assert "Selected: median" in summary(column, np.arange(3))
+    assert summary(column, np.array([2])).endswith(f"\nSelected: {values[2]:.4g}")
     groups = Column("donor", "groups", np.array([0.0, 1, 1, -1]), ("one", "two"))
     assert count_column(groups, np.array([1]))[1].tolist() == [1, 2]
     assert count_column(groups, np.array([1]))[2].tolist() == [0, 1]

@@ -246,6 +246,23 @@ def test_suggestions_and_the_way_into_the_store(annotate: Any, work: SimpleNames
     assert len(annotate.annotation.annotations.labels) == 13
 
 
+def test_how_to_begin_is_said_where_there_is_no_class(annotate: Any, qtbot: Any) -> None:
+    from qtpy.QtCore import Qt
+
+    table = annotate.classes.table
+    assert "Add a class" in table.item(0, 0).text()
+    asked: list[str] = []
+    annotate.classes.asked.connect(asked.append)
+    middle = table.visualItemRect(table.item(0, 0)).center()
+    qtbot.mouseClick(table.viewport(), Qt.MouseButton.LeftButton, pos=middle)
+    assert asked == []
+    annotate.annotation.annotations.add_class("round")
+    assert [table.item(0, place).text() for place in range(3)] == ["1", "round", "0"]
+    assert table.columnSpan(0, 0) == 1
+    annotate.annotation.annotations.remove_class("round")
+    assert "Add a class" in table.item(0, 0).text()
+
+
 def test_two_people_are_kept_apart_and_compared(annotate: Any, work: SimpleNamespace) -> None:
     annotate.annotation.label([0, 1, 2, 3], "a")
     annotate.annotation.label([4, 5], "b")

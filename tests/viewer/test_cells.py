@@ -99,6 +99,19 @@ def test_points_lie_where_they_are_drawn() -> None:
     assert len(np.unique(picture.reshape(-1, 4), axis=0)) == 4
 
 
+@pytest.mark.parametrize("scaling", [1.0, 1.25, 1.5, 1.75, 2.0, 3.0])
+def test_points_are_round_at_every_scaling_of_the_screen(scaling: float) -> None:
+    colour = np.full((1, 3), 200, np.uint8)
+    picture = draw_points(
+        np.zeros((1, 2)), colour, ((-1.0, 1.0), (-1.0, 1.0)), (60, 60), radius=2.3 * scaling
+    )
+    drawn = picture[..., 3] > 0
+    rows, columns = np.nonzero(drawn)
+    assert np.ptp(rows) == np.ptp(columns) >= 4
+    assert not drawn[rows.min(), columns.min()], "no square"
+    assert 0.6 < drawn.sum() / (np.ptp(rows) + 1) ** 2 < 0.9
+
+
 def test_selected_points_stand_out() -> None:
     points = np.array([[0.0, 0.0], [0.0, 0.0], [10.0, 10.0], [10.0, 0.0]])
     colours = np.array([[200, 0, 0], [0, 200, 0], [0, 0, 200], [200, 200, 0]], np.uint8)

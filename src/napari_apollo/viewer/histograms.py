@@ -92,5 +92,7 @@ def _summary(column: Column, cells: NDArray[np.int64]) -> str:
     known = values[np.isfinite(values)]
     if not len(known):
         return "no values"
+    if len(values) == 1:
+        return f"{known[0]:.4g}"
     low, middle, high = np.percentile(known, (5, 50, 95))
     return f"median {middle:.4g}, 5 to 95 %: {low:.4g} to {high:.4g}; {len(known)} of {len(values)} cells"

@@ -132,6 +132,7 @@ def _discs(
     picture: NDArray[np.uint8], row: Floats, column: Floats, colours: NDArray[np.uint8], radius: float
 ) -> None:
     height, width = picture.shape[:2]
+    radius = np.floor(radius) + 0.3  # with more, the corners of a small disc would be filled: a square
     reach = int(np.ceil(radius))
     # a margin saves asking every point of every offset whether it is inside
     wide = np.zeros((height + 4 * reach + 2, width + 4 * reach + 2), np.uint32)

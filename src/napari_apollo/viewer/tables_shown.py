@@ -33,7 +33,7 @@ def fill_table(table: QTableWidget, frame: pd.DataFrame, rows: int = _ROWS) -> N
     table
         Made by ``plain_table``.
     frame
-        Numbers are shown with three digits, NaN as a dash.
+        Numbers between -1 and 1 are shown with three decimals, others with three digits, NaN as a dash.
     rows
         Rows in sight; the others are scrolled to.
     """
@@ -59,5 +59,7 @@ def fill_table(table: QTableWidget, frame: pd.DataFrame, rows: int = _ROWS) -> N
 
 def _text(value: object) -> str:
     if isinstance(value, float):
-        return "–" if value != value else f"{value:.3g}"
+        if value != value:
+            return "–"
+        return f"{value:.3f}" if 1e-3 <= abs(value) < 1 else f"{value:.3g}"  # a column of them lines up
     return str(value)

@@ -21,6 +21,7 @@ from napari_apollo.viewer.parts import small_button
 
 _ROWS = 5
 _ROW = 24
+_HOW = "Add a class with +, then press its number."
 
 
 class ClassTable(QWidget):
@@ -49,8 +50,8 @@ class ClassTable(QWidget):
         if rows is not None:
             rows.setVisible(False)
             rows.setDefaultSectionSize(_ROW)
-        self.table.cellClicked.connect(lambda line, _: self.asked.emit(self._name(line)))
-        self.table.itemActivated.connect(lambda item: self.asked.emit(self._name(item.row())))
+        self.table.cellClicked.connect(lambda line, _: self._ask(line))
+        self.table.itemActivated.connect(lambda item: self._ask(item.row()))
         self.plus = small_button("plus", "Add a class", self._add)
         self.rename = small_button("pen", "Give the class another name", self._rename)
         self.colour = small_button("colour", "Give the class another colour", self._colour)
@@ -70,7 +71,10 @@ class ClassTable(QWidget):
         counts = dict.fromkeys(classes, 0)
         for name in annotations.labels.values() if annotations is not None else ():
             counts[name] += 1
+        self.table.clearSpans()
         self.table.setRowCount(len(classes))
+        if session is not None and not classes:
+            self._say_how()
         for number, (name, colour) in enumerate(classes.items()):
             texts = (str(number + 1) if number < 9 else "", name, str(counts[name]))
             for place, text in enumerate(texts):
@@ -94,6 +98,18 @@ class ClassTable(QWidget):
     def current(self) -> str:
         """The chosen class; empty where none is."""
         return self._name(self.table.currentRow())
+
+    def _say_how(self) -> None:
+        """How classes come about, where there is none yet."""
+        self.table.setRowCount(1)
+        self.table.setSpan(0, 0, 1, 3)
+        item = QTableWidgetItem(_HOW)
+        item.setFlags(Qt.ItemFlag.NoItemFlags)
+        self.table.setItem(0, 0, item)
+
+    def _ask(self, line: int) -> None:
+        if name := self._name(line):
+            self.asked.emit(name)
 
     def _name(self, line: int) -> str:
         item = self.table.item(line, 1)

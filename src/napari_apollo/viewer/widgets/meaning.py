@@ -47,7 +47,12 @@ class MeaningPanel(Fold):
         super().__init__("What the directions mean", QWidget())
         self._tool, self._direction = tool, direction
         self.meaning: Meaning | None = None
-        self.form = ConfigForm(InterpretConfig, (), list(_SETTINGS), choices={"device": DEVICES})
+        self.form = ConfigForm(
+            InterpretConfig, (), list(_SETTINGS), choices={"device": DEVICES},
+            titles={
+                "fdr": "False discoveries", "label": "Classified column", "published": "Published way, too",
+            },
+        )  # fmt: skip
         self.start = button(
             "Interpret", "Find out what the directions of the latents mean", self.interpret, name="suggest"
         )  # fmt: skip

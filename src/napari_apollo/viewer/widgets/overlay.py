@@ -37,6 +37,7 @@ class OverlayTool(Tool):
         self.run_box = QComboBox()
         self.run_box.setToolTip("Run whose model predicts")
         self.run_box.setAccessibleName("Run")
+        self.run_box.setPlaceholderText("No finished run beside the study")
         self.run_box.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
         refresh = small_button("refresh", "Look for finished runs again", self.refresh_runs)
         self.form = ConfigForm(
