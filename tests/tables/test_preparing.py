@@ -39,9 +39,9 @@ def by_formula(values: np.ndarray, name: str) -> np.ndarray:
         return np.log1p(1e4 * x / np.where(total > 0, total, 1))
     if name == "clr":
         return np.log1p(x / np.exp(np.log1p(x).mean(axis=1, keepdims=True)))
-    if name == "standardise":
-        spread = np.sqrt(x.var(axis=0).mean())
-        return (x - x.mean(axis=0)) / (spread if spread > 0 else 1)
+    if name in ("centre", "standardise"):
+        spread = np.sqrt(x.var(axis=0).mean(keepdims=True) if name == "centre" else x.var(axis=0))
+        return (x - x.mean(axis=0)) / np.where(spread > 0, spread, 1)
     return x
 
 
@@ -59,8 +59,9 @@ def test_preparations_are_their_formulas_sparse_or_not(name: str, values: np.nda
 def test_features_that_are_large_everywhere_are_standardised_exactly(thin: bool) -> None:
     values = np.array([[9, 10]] + [[10, 10]] * 6)
     for scale in (1, 100, 3000):
-        made = prepare(table(values * scale, thin=thin), "standardise").dense(np.arange(7))
-        assert np.allclose(made, by_formula(values * scale, "standardise"), atol=1e-5)
+        for name in ("centre", "standardise"):
+            made = prepare(table(values * scale, thin=thin), name).dense(np.arange(7))
+            assert np.allclose(made, by_formula(values * scale, name), atol=1e-5)
 
 
 @given(values=counts)
@@ -73,11 +74,18 @@ def test_the_papers_preparation_fills_zero_to_one(values: np.ndarray) -> None:
     assert np.allclose(made[varied].min(axis=1), 0)
 
 
-def test_standardising_remembers_what_it_learnt() -> None:
-    first, other = np.random.default_rng(0).normal(3, 2, (2, 30, 4))
-    learnt = prepare(table(first, thin=False), "standardise", learnt=np.arange(20))
-    again = prepare(table(other, thin=False), "standardise", centre=learnt.centre, scale=learnt.scale)
+@pytest.mark.parametrize("name", ["centre", "standardise"])
+def test_standardising_remembers_what_it_learnt(name: str) -> None:
+    first, other = np.random.default_rng(0).normal(3, 2, (2, 30, 4)) * [1, 1e-3, 1e4, 1]
+    learnt = prepare(table(first, thin=False), name, learnt=np.arange(20))
+    again = prepare(table(other, thin=False), name, centre=learnt.centre, scale=learnt.scale)
     assert np.allclose(again.dense(np.arange(30)), (other - first[:20].mean(0)) / learnt.scale, atol=1e-5)
+
+
+def test_features_that_do_not_vary_are_not_magnified() -> None:
+    values = np.full((50, 2), 1234.5, np.float32)
+    values[0, 0] = np.nextafter(values[0, 0], np.float32(2000))
+    assert np.abs(prepare(table(values, thin=False), "standardise").dense(np.arange(50))).max() < 1e-3
 
 
 def test_filters_are_those_of_the_reference() -> None:

@@ -12,6 +12,7 @@ import anndata as ad
 import numpy as np
 import pytest
 import torch
+from scipy import sparse
 from skimage.io import imread
 from typer.testing import CliRunner
 
@@ -375,3 +376,21 @@ def test_several_processes_are_refused(
     with pytest.raises(ConfigError, match="one alone trains on tables"):
         train(make_tables(), quick())
     assert not quick().output.exists()
+
+
+@pytest.mark.parametrize("thin", [True, False])
+def test_features_have_units_of_their_own(make_tables: Make, quick: Quick, thin: bool) -> None:
+    """Square micrometres and parts of one in a table: latents, and those of new cells, do not see the unit."""
+    found = []
+    for units in (np.ones(24), np.where(np.arange(24) % 2, 1000.0, 0.0625)):
+        tables = make_tables(n=100)
+        values = tables["protein"].X.toarray() * units
+        tables["protein"].X = sparse.csr_matrix(values) if thin else values + 8 * units
+        run = train(
+            tables, quick(loss=("protein=gaussian",), prepare=("protein=standardise",), overwrite=True)
+        )
+        cells, latents = place_tables(run, {"protein": tables["protein"]})
+        assert list(cells) == list(tables["protein"].obs_names)
+        assert np.allclose(latents.specific["protein"], tables["protein"].obsm["X_apollo_protein"], atol=1e-4)
+        found.append(latents.shared_by["protein"])
+    assert np.allclose(*found, atol=1e-3)

@@ -93,7 +93,8 @@ class TableCard(BaseModel):
     preparation
         See ``tables.preparing``.
     centre, scale
-        Of the preparation ``standardise``: what is subtracted from each feature, and all are divided by.
+        Of the preparations ``standardise`` and ``centre``: what is subtracted from each feature, and what
+        each of them, or all, are divided by.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -101,7 +102,7 @@ class TableCard(BaseModel):
     features: tuple[str, ...]
     preparation: str = "none"
     centre: tuple[float, ...] = ()
-    scale: float = 1.0
+    scale: float | tuple[float, ...] = 1.0
 
 
 class ModelCard(BaseModel):

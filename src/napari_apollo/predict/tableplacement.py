@@ -98,7 +98,8 @@ def _observed(model: Apollo, table: Table, rows: np.ndarray) -> Observed:
     modality = model.card.architecture.modality(table.name)
     check_values(table, modality.loss, card.preparation, empty=True)
     centre = np.array(card.centre, np.float32) if card.centre else None
-    prepared = prepare(table, card.preparation, centre=centre, scale=card.scale)
+    scale = card.scale if isinstance(card.scale, float) else np.array(card.scale, np.float32)
+    prepared = prepare(table, card.preparation, centre=centre, scale=scale)
     there = rows >= 0
     place = np.full((len(rows), 1), -1, np.int64)
     place[there, 0] = np.arange(there.sum())

@@ -287,7 +287,8 @@ class _Evaluating:
         if len(found) - len(rare) < 2:
             raise DataError(
                 f"{column} has {len(found)} classes, of which {len(found) - len(rare)} have "
-                f"{LEAST_OF_A_CLASS} cells or more; two are needed. Cut numbers into ranges, as pandas.qcut does."
+                f"{LEAST_OF_A_CLASS} cells or more; two are needed. Cut numbers into ranges, as pandas.qcut "
+                "does."
             )
         if len(rare):
             shown = ", ".join(rare[:5]) + (", ..." if len(rare) > 5 else "")

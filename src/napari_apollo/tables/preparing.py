@@ -13,11 +13,17 @@ from napari_apollo.errors import ConfigError, DataError
 from napari_apollo.tables.files import Values
 from napari_apollo.tables.reading import Table
 
-PreparationName = Literal["none", "paper", "binarise", "log-normalise", "clr", "standardise"]
+PreparationName = Literal["none", "paper", "binarise", "log-normalise", "clr", "centre", "standardise"]
 PREPARATIONS: tuple[str, ...] = get_args(PreparationName)
 
 TARGET = 1e4
 """Counts per cell that ``log-normalise`` scales to."""
+
+Scale = float | np.ndarray
+"""What values are divided by: a number, or one a feature."""
+
+_CONSTANT = 1e-6
+"""Standard deviation over mean, of features that are taken not to vary."""
 
 _ROWS = 4096
 _STORED = 2**22
@@ -35,12 +41,12 @@ class Prepared:
     centre
         (feature,) float32; None for 0, so that sparse values need not become dense before they are used.
     scale
-        One number for all features.
+        One number for all features, or (feature,) float32.
     """
 
     values: Values
     centre: np.ndarray | None = None
-    scale: float = 1.0
+    scale: Scale = 1.0
 
     def dense(self, rows: np.ndarray) -> np.ndarray:
         """Values (n, feature) float32 of rows, as networks take them."""
@@ -48,7 +54,12 @@ class Prepared:
         values = values.toarray() if sparse.issparse(values) else np.asarray(values)
         if self.centre is not None:
             values = values - self.centre
-        return np.asarray(values / self.scale if self.scale != 1 else values, np.float32)
+        return np.asarray(values if is_one(self.scale) else values / self.scale, np.float32)
+
+
+def is_one(scale: Scale) -> bool:
+    """Whether a scale changes nothing."""
+    return isinstance(scale, float) and scale == 1
 
 
 def prepare(
@@ -56,7 +67,7 @@ def prepare(
     name: str,
     *,
     centre: np.ndarray | None = None,
-    scale: float = 1.0,
+    scale: Scale = 1.0,
     learnt: np.ndarray | None = None,
 ) -> Prepared:
     """Transform a table.
@@ -65,8 +76,10 @@ def prepare(
     1 (the reference's, for RNA, ATAC and protein counts). ``binarise``: 1 where there is anything.
     ``log-normalise``: log(1 + 10,000 x / sum of the cell). ``clr``: log(1 + x / g), g the geometric mean of 1
     + x over the cell's features (centred log ratio as for surface proteins, Stoeckius et al. 2017).
-    ``standardise``: each feature minus its mean, all divided by one number, so that features have variance 1
-    on average; both from the ``learnt`` rows.
+    ``standardise``: each feature minus its mean, over its standard deviation, so that features may have units
+    of their own. ``centre``: each feature minus its mean, all divided by one number, so that features have
+    variance 1 on average: of values of one kind, such as logarithms of counts, in which rare features are not
+    to be magnified. All from the ``learnt`` rows.
 
     Parameters
     ----------
@@ -75,9 +88,9 @@ def prepare(
     name
         One of ``PREPARATIONS``.
     centre, scale
-        Of ``standardise``, where they are known already: for cells that were not learnt from.
+        Of ``standardise`` and ``centre``, where they are known already: for cells that were not learnt from.
     learnt
-        Rows (n,) that ``standardise`` takes means and spread from; all where not given.
+        Rows (n,) that these take means and spread from; all where not given.
 
     Raises
     ------
@@ -86,9 +99,10 @@ def prepare(
     """
     if name not in PREPARATIONS:
         raise ConfigError(f"prepare = {name!r}: {', '.join(PREPARATIONS)} would do.")
-    if name == "standardise":
+    if name in ("standardise", "centre"):
         if centre is None:
-            centre, scale = _moments(table.values if learnt is None else table.values[learnt])
+            own = table.values if learnt is None else table.values[learnt]
+            centre, scale = _moments(own, together=name == "centre")
         return Prepared(table.values, centre, scale)
     if name == "none":
         return Prepared(table.values)
@@ -195,10 +209,15 @@ def feature_moments(values: Values) -> tuple[np.ndarray, np.ndarray]:
     return mean, (beyond + zeros * mean**2) / cells
 
 
-def _moments(values: Values) -> tuple[np.ndarray, float]:
+def _moments(values: Values, *, together: bool) -> tuple[np.ndarray, Scale]:
     mean, variances = feature_moments(values)
-    variance = float(variances.mean())
-    return mean.astype(np.float32), float(np.sqrt(variance)) if variance > 0 else 1.0
+    centre = mean.astype(np.float32)
+    if together:
+        variance = float(variances.mean())
+        return centre, float(np.sqrt(variance)) if variance > 0 else 1.0
+    spread = np.sqrt(variances)
+    # What a constant feature varies by is the last bit of its numbers.
+    return centre, np.where(spread > _CONSTANT * np.abs(mean), spread, 1).astype(np.float32)
 
 
 def _by_cell(values: Values, change: Callable[[np.ndarray, np.ndarray, int], np.ndarray]) -> Values:

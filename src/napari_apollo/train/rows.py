@@ -34,7 +34,8 @@ class SparseRows:
         self._data = _compact(matrix.data)
         centre = prepared.centre
         self._centre = None if centre is None else torch.from_numpy(np.asarray(centre, np.float32))
-        self._scale = prepared.scale
+        scale = prepared.scale
+        self._scale = scale if isinstance(scale, float) else torch.from_numpy(np.asarray(scale, np.float32))
         self._resident: tuple[Tensor, Tensor, Tensor] | None = None
 
     def __len__(self) -> int:
@@ -44,6 +45,7 @@ class SparseRows:
         """Bring the compressed rows onto the device."""
         self._resident = (self._starts.to(device), self._columns.to(device), self._data.to(device))
         self._centre = None if self._centre is None else self._centre.to(device)
+        self._scale = self._scale if isinstance(self._scale, float) else self._scale.to(device)
 
     @property
     def nbytes(self) -> int:
@@ -75,7 +77,9 @@ class SparseRows:
         values = dense.view(n, self._features)
         if self._centre is not None:
             values = values.sub_(self._centre.to(values.device))
-        return values.div_(self._scale) if self._scale != 1 else values
+        if isinstance(self._scale, float):
+            return values.div_(self._scale) if self._scale != 1 else values
+        return values.div_(self._scale.to(values.device))
 
 
 def rows_of(prepared: Prepared, rows: np.ndarray) -> Values:

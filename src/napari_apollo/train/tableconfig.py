@@ -43,7 +43,8 @@ class TableTrainConfig(CommonTrainConfig):
 
     prepare: tuple[str, ...] = _table("prepare")
     """Preparation of all tables, or of one (rna=paper): none, paper (log, each cell onto 0 to 1), binarise,
-    log-normalise, clr, standardise; auto goes by the loss."""
+    log-normalise, clr, standardise (each feature by its own mean and spread), centre (one spread for all);
+    auto goes by the loss, and centres tables that are mostly 0."""
 
     positive_weight: Literal["none", "sum", "positives"] = _table("positive_weight")
     """Weight of what is there in the loss bce: none; as the reference weighs RNA and ATAC, by the sum of raw

@@ -38,9 +38,6 @@ _PREPARATION = {
     "poisson": "none",
     "bernoulli": "binarise",
     "bce": "paper",
-    "gaussian": "standardise",
-    "mse": "standardise",
-    "mae": "standardise",
 }
 
 
@@ -155,7 +152,9 @@ class TableDataset:
                 features=tuple(map(str, table.features)),
                 preparation=self.preparations[name],
                 centre=() if (centre := self.prepared[name].centre) is None else tuple(centre.tolist()),
-                scale=self.prepared[name].scale,
+                scale=scale
+                if isinstance(scale := self.prepared[name].scale, float)
+                else tuple(scale.tolist()),
             )
             for name, table in self.tables.items()
         }
@@ -219,7 +218,7 @@ def open_table_dataset(
     preparations = {}
     for name, table in tables.items():
         losses[name] = guess_loss(table) if losses[name] == "auto" else losses[name]
-        preparations[name] = _PREPARATION[losses[name]] if asked[name] == "auto" else asked[name]
+        preparations[name] = _preparation(table, losses[name]) if asked[name] == "auto" else asked[name]
         check_values(table, losses[name], preparations[name])
     matched = match_cells({**{name: stain.stub(name) for name, stain in images.items()}, **tables})
     split = _split(matched, config)
@@ -249,6 +248,11 @@ def _images(source: Any, names: tuple[str, ...]) -> tuple[dict[str, StainImages]
                 raise ConfigError(f"{path} and another store both hold {', '.join(taken)}; give one of them.")
             images |= {name: stain for name, stain in found.items() if not names or name in names}
     return images, tuple(path for path in source if not str(path).endswith(STORE_SUFFIX))
+
+
+def _preparation(table: Table, loss: str) -> str:
+    """What suits a loss: features have units of their own, unless most values are 0, which is one for all."""
+    return _PREPARATION.get(loss) or ("centre" if sparse.issparse(table.values) else "standardise")
 
 
 def _activation(loss: str) -> Activation:
