@@ -21,13 +21,13 @@ def main(
     study: Annotated[Path, typer.Option(help="Manifest of the study.")],
     predictions: Annotated[Path, typer.Option(help="What was predicted for it.")],
     output: Annotated[Path, typer.Option(help="Folder that gets the pictures.")] = Path("docs/images"),
-    protein: Annotated[str, typer.Option(help="Stain shown measured and predicted.")] = "CD8",
+    protein: Annotated[str, typer.Option(help="Stain shown measured and predicted.")] = "CD4",
 ) -> None:
     """Open the window, arrange it as people would, and take its picture."""
     import napari
     from imagecodecs import png_encode
 
-    from napari_apollo.viewer import find_layers, show_results
+    from napari_apollo.viewer import compare, find_layers, show_results
 
     output.mkdir(parents=True, exist_ok=True)
     viewer = napari.Viewer(show=True)
@@ -60,12 +60,12 @@ def main(
     viewer.camera.zoom *= ZOOM
     only(*own, *predicted, *cells)
     picture("close_up", canvas_only=True)
-    viewer.grid.enabled = True
-    viewer.grid.shape = (1, 3)
-    only(*own, *find_layers(viewer, role="reconstructed", stain=protein), *predicted)
+    compare.side_by_side(viewer, protein)
+    compare.own_contrast(viewer, protein)  # as the tool does: predictions are fainter
     for layer in list(viewer.layers):
         if not layer.visible:
             viewer.layers.remove(layer)
+    viewer.canvas.grid.shape = (1, len(viewer.layers))
     viewer.reset_view()
     picture("side_by_side", canvas_only=True)
     viewer.close()
