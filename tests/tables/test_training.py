@@ -380,7 +380,7 @@ def test_several_processes_are_refused(
 
 @pytest.mark.parametrize("thin", [True, False])
 def test_features_have_units_of_their_own(make_tables: Make, quick: Quick, thin: bool) -> None:
-    """Square micrometres and parts of one in a table: latents, and those of new cells, do not see the unit."""
+    """Square micrometres beside parts of one: latents, and those of new cells, do not see the unit."""
     found = []
     for units in (np.ones(24), np.where(np.arange(24) % 2, 1000.0, 0.0625)):
         tables = make_tables(n=100)
