@@ -101,6 +101,10 @@ class TableTrainConfig(CommonTrainConfig):
     """Hidden layers: 'paper' has dropout on what enters, no bias, BatchNorm and LeakyReLU; 'plain' is linear
     and GELU."""
 
+    start_at_factors: bool = _table("start_at_factors")
+    """Start latents at what two tables or more agree on and at what each holds beside it, instead of random
+    numbers: canonical and principal components that stand out from noise."""
+
     latents: Literal["copy", "in-place", "none"] = "copy"
     """Where the latents of all cells go, as obsm of their tables: into copies in the run folder, into the
     files that were given, or nowhere. Tables in memory are given them unless it is none."""

@@ -23,7 +23,7 @@ from napari_apollo.train.checkpoints import checkpoint_threads
 from napari_apollo.train.folder import RunFolder
 from napari_apollo.train.gap import encoding_gap
 from napari_apollo.train.keeper import Keeper
-from napari_apollo.train.loop import Loop, own_random_numbers
+from napari_apollo.train.loop import Loop, Position, own_random_numbers
 from napari_apollo.train.machine import place_network
 from napari_apollo.train.memory import free_memory, place_cells
 from napari_apollo.train.objectives import get_objective, normal_codes
@@ -31,6 +31,7 @@ from napari_apollo.train.sampling import step_seed
 from napari_apollo.train.split import TEST, VALIDATION
 from napari_apollo.train.tableconfig import TableTrainConfig
 from napari_apollo.train.tabledataset import TableDataset, open_table_dataset
+from napari_apollo.train.tablefactors import start_factors
 from napari_apollo.train.tableimages import STORE_SUFFIX
 from napari_apollo.train.tablelatents import TableLatents, encode_cells
 from napari_apollo.train.tablescores import score_tables
@@ -91,6 +92,17 @@ def train_tables_into(
     fingerprint = dataset.fingerprint()
     keeper = Keeper(folder, network, objective, config, validation, fingerprint)
     position, losses = keeper.restore()
+    if config.start_at_factors and position == Position():
+        objective.begin_at(
+            start_factors(
+                dataset,
+                chosen,
+                network,
+                seed=config.seed,
+                progress=progress,
+                should_stop=should_stop,
+            )
+        )
     loop = Loop(
         network,
         objective,

@@ -113,6 +113,11 @@ class Agreement:
             EncodingStage(network, settings, self.posteriors),
         )
 
+    def begin_at(self, latents: Mapping[str, Tensor]) -> None:
+        """Start the means of posteriors there; see ``Objective``."""
+        for block, values in latents.items():
+            self.posteriors.begin_at(block, values)
+
     def optimised(self, block: str, rows: Tensor) -> Tensor:
         """Means of the posteriors; see ``Objective``."""
         tables = self.posteriors

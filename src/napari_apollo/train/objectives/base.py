@@ -92,6 +92,11 @@ class Objective(Protocol):
     """Whether encoders are to give distributions."""
     stages: Sequence[Stage]
 
+    def begin_at(self, latents: Mapping[str, Tensor]) -> None:
+        """Start the latents that are optimised, where there are any, at ``latents`` (row, k), by block, of
+        all rows: their first k dimensions.
+        """
+
     def optimised(self, block: str, rows: Tensor) -> Tensor:
         """Latents (n, d) that were optimised, of rows (n,): of cells where ``block`` is ``shared``, else
         of the values of the modality of that name. Closed dimensions are 0.

@@ -69,6 +69,9 @@ class OneStep:
         self._data = data
         self.stages = (TurnsStage(network, settings, data),)
 
+    def begin_at(self, latents: Mapping[str, Tensor]) -> None:
+        """Nothing: there are no latents but those that encoders give."""
+
     @torch.no_grad()
     def optimised(self, block: str, rows: Tensor) -> Tensor:
         """What the encoders say, as nothing else was optimised; shared: the mean over modalities."""

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from napari_apollo.train.objectives.agreement import AgreementSettings
 
 _START_SPREAD, _START_LOG_VARIANCE = 0.1, -2.0
+_UNKNOWN_SPREAD = 0.01  # of means of which nothing is known: their variance is that of the standard normal
 
 
 class Posteriors:
@@ -64,6 +65,15 @@ class Posteriors:
     def tables(self) -> dict[str, LatentTable]:
         """All tables: ``shared``, and the names of modalities."""
         return {"shared": self.shared, **self.specific}
+
+    @torch.no_grad()
+    def begin_at(self, block: str, values: Tensor) -> None:
+        """Start the first means of a block at values (row, k); of the others nothing is known."""
+        table = self.tables[block].values
+        k, length = values.shape[1], table.shape[1] // 2
+        table[:, :k] = values
+        table[:, k:length] *= _UNKNOWN_SPREAD / _START_SPREAD
+        table[:, length + k :] = 0
 
     @torch.no_grad()
     def follow(self, batch: Batch, codes: Mapping[str, Code], kept: Tensor | None) -> None:

@@ -80,6 +80,12 @@ class TwoStep:
             EncoderStage(network, settings, self.shared, self.specific),
         )
 
+    def begin_at(self, latents: Mapping[str, Tensor]) -> None:
+        """Start the vectors there; see ``Objective``."""
+        for block, values in latents.items():
+            table = self.shared if block == "shared" else self.specific[block]
+            table.values[:, : values.shape[1]] = values
+
     def optimised(self, block: str, rows: Tensor) -> Tensor:
         """Latents that were optimised; see ``Objective``."""
         table = self.shared if block == "shared" else self.specific[block]
