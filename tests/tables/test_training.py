@@ -394,3 +394,14 @@ def test_features_have_units_of_their_own(make_tables: Make, quick: Quick, thin:
         assert np.allclose(latents.specific["protein"], tables["protein"].obsm["X_apollo_protein"], atol=1e-4)
         found.append(latents.shared_by["protein"])
     assert np.allclose(*found, atol=1e-3)
+
+
+def test_new_cells_are_placed_by_the_layer_that_was_learnt_from(make_tables: Make, quick: Quick) -> None:
+    tables = make_tables(n=100)
+    for data in tables.values():
+        data.layers["scaled"] = data.X.toarray() * 2.5 - 1
+    run = train(tables, quick(layer="scaled", latent_epochs=1, encoder_epochs=1))
+    _, latents = place_tables(run, tables)
+    assert np.allclose(latents.shared, tables["rna"].obsm[SHARED], atol=1e-6)
+    _, others = place_tables(run, tables, layer="")
+    assert not np.allclose(others.shared, latents.shared, atol=1e-3)

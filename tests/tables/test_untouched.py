@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from napari_apollo.errors import FileError
+from napari_apollo.errors import ConfigError, FileError
 from napari_apollo.predict import TableEvaluateConfig, evaluate_tables
 from napari_apollo.tables import open_tables
 from napari_apollo.train import TableTrainConfig, train
@@ -115,3 +115,16 @@ def test_files_of_early_anndata_are_refused_with_what_to_do(tmp_path: Path) -> N
     assert ad.read_h5ad(path).shape == (3, 2)
     with pytest.raises(FileError, match=r"rna\.h5ad: was written by an anndata before 0\.7.*write_h5ad"):
         open_tables(path)
+
+
+def test_copies_of_two_files_never_lie_in_one_place(make_tables: Make, quick: Quick, tmp_path: Path) -> None:
+    paths = []
+    for name, data in make_tables(n=60).items():
+        paths.append(tmp_path / name / "data.h5mu")
+        paths[-1].parent.mkdir()
+        with h5py.File(paths[-1], "w") as file:
+            ad.io.write_elem(file, f"mod/{name}", data)
+            ad.io.write_elem(file, "obs", data.obs)
+    with pytest.raises(ConfigError, match=r"data\.h5mu are files of one name.*in-place"):
+        train(paths, quick(**FAST))
+    assert train(paths, quick(latents="none", **FAST)).status().state == "done"

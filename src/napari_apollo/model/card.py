@@ -95,6 +95,8 @@ class TableCard(BaseModel):
     centre, scale
         Of the preparations ``standardise`` and ``centre``: what is subtracted from each feature, and what
         each of them, or all, are divided by.
+    layer
+        Of the tables that were learnt from, which held the values; ``X`` where it is empty.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -103,6 +105,7 @@ class TableCard(BaseModel):
     preparation: str = "none"
     centre: tuple[float, ...] = ()
     scale: float | tuple[float, ...] = 1.0
+    layer: str = ""
 
 
 class ModelCard(BaseModel):

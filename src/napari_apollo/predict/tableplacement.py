@@ -23,7 +23,11 @@ from napari_apollo.train.tablelatents import TableLatents, encode_cells
 
 
 def place_tables(
-    model: Apollo | Run | Path | str, source: Any, *, layer: str = "", should_stop: ShouldStop = never
+    model: Apollo | Run | Path | str,
+    source: Any,
+    *,
+    layer: str | None = None,
+    should_stop: ShouldStop = never,
 ) -> tuple[pd.Index, TableLatents]:
     """Latents of cells by a trained model, whichever of its tables they have.
 
@@ -34,7 +38,7 @@ def place_tables(
     source
         Tables as ``train`` takes them, under the names that the model knows; features are found by name.
     layer
-        Layer that holds the values; ``X`` where it is empty.
+        Layer that holds the values; ``X`` where it is empty, and that which was learnt from where none is given.
 
     Returns
     -------
@@ -52,6 +56,8 @@ def place_tables(
     """
     own = _model(model)
     cards = own.card.tables
+    if layer is None:
+        layer = next((card.layer for card in cards.values()), "")
     tables = {}
     for name, table in open_tables(source, layer=layer, should_stop=should_stop).items():
         if name not in cards:

@@ -64,6 +64,13 @@ class Matched:
         return f"{len(self.cells)} cells ({counts}; {int(self.complete.sum())} have all)"
 
 
+def _whole(values: pd.Series) -> pd.Series:
+    """Numbers of one kind where tables may have them of two: whole ones stay so where cells lack some."""
+    if pd.api.types.is_float_dtype(values) and (values.dropna() % 1 == 0).all():
+        return values.astype("Int64")
+    return values
+
+
 def match_cells(tables: Mapping[str, Table]) -> Matched:
     """Match the cells of tables by their names.
 
@@ -81,7 +88,7 @@ def match_cells(tables: Mapping[str, Table]) -> Matched:
     disputed: dict[str, str] = {}
     for table in tables.values():
         for column, values in table.obs.items():
-            name, told = str(column), values.astype(object).reindex(index)
+            name, told = str(column), _whole(values).astype(object).reindex(index)
             known = columns.setdefault(name, told)
             if known is told:
                 continue

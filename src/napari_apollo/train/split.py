@@ -171,7 +171,7 @@ def _hashed_choice(
     sizes = {name: int((units == name).sum()) for name in names}
     chosen: list[str] = []
     total = 0
-    for name in sorted(names, key=lambda name: _hash(seed, purpose, name)):
+    for name in sorted(names, key=lambda name: hash_of(seed, purpose, name)):
         rest = (units != "") & ~np.isin(units, [*chosen, name])
         if set(panel[rest]) != set(panel[units != ""]) or total + sizes[name] > max(
             2 * wanted, min(sizes.values())
@@ -195,7 +195,7 @@ def _side(
         own = np.flatnonzero(among & (fields == field))
         # The same side of all fields of one image, so that none learns from what another keeps.
         first_of_image = min(fields[pictures == pictures[own[0]]])
-        turn = _hash(seed, "side", first_of_image)[0] % 4
+        turn = hash_of(seed, "side", first_of_image)[0] % 4
         axis, first = ("y", "x")[turn % 2], (turn < 2) == (purpose == "test")
         place = obs[axis].to_numpy(dtype=float)[own]
         count = max(1, round(fraction * len(own)))
@@ -253,5 +253,6 @@ def _check(obs: pd.DataFrame, split: Split) -> None:
 _USE = {TRAIN: "learn from", VALIDATION: "decide when to stop", TEST: "test on"}
 
 
-def _hash(*parts: object) -> bytes:
+def hash_of(*parts: object) -> bytes:
+    """By what names are drawn: it does not depend on the other names."""
     return hashlib.sha256(":".join(str(part) for part in parts).encode()).digest()

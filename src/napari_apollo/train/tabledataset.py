@@ -24,7 +24,7 @@ from napari_apollo.tables.reading import Table, open_tables
 from napari_apollo.train.data import CellData, Observed, Values
 from napari_apollo.train.rows import rows_of
 from napari_apollo.train.sampling import generator
-from napari_apollo.train.split import MIN_HELD_OUT, MIN_TRAIN, TEST, TRAIN, VALIDATION, Split
+from napari_apollo.train.split import MIN_HELD_OUT, MIN_TRAIN, TEST, TRAIN, VALIDATION, Split, hash_of
 from napari_apollo.train.tableconfig import TableTrainConfig
 from napari_apollo.train.tableimages import STORE_SUFFIX, StainImages, stain_images
 
@@ -65,6 +65,8 @@ class TableDataset:
         By modality.
     images
         By modality, stains of a cell store that stand beside the tables.
+    layer
+        Of the tables, which holds the values; ``X`` where it is empty.
     """
 
     tables: dict[str, Table]
@@ -77,6 +79,7 @@ class TableDataset:
     kinds: tuple[str, ...]
     positive_weights: dict[str, float]
     images: dict[str, StainImages] = field(default_factory=dict)
+    layer: str = ""
 
     def cells(self, chosen: np.ndarray, device: torch.device) -> CellData:
         """Cells (n,) int64, positions in ``matched``, in that order."""
@@ -155,6 +158,7 @@ class TableDataset:
                 scale=scale
                 if isinstance(scale := self.prepared[name].scale, float)
                 else tuple(scale.tolist()),
+                layer=self.layer,
             )
             for name, table in self.tables.items()
         }
@@ -232,7 +236,7 @@ def open_table_dataset(
         prepared[name] = prepare(table, preparations[name], learnt=learnt)
         weights[name] = _positive_weight(table, config.positive_weight) if losses[name] == "bce" else 1.0
     return TableDataset(
-        tables, prepared, matched, losses, preparations, split, nuisance, kinds, weights, images
+        tables, prepared, matched, losses, preparations, split, nuisance, kinds, weights, images, config.layer
     )
 
 
@@ -319,14 +323,14 @@ def _split(matched: Matched, config: TableTrainConfig) -> Split:
     validation: tuple[str, ...] = ()
     if config.group:
         groups = _column(matched, config.group, "group")
-        test = config.held_out or _chosen(groups, several, config.test_fraction, config.seed)
+        test = config.held_out or _chosen(groups, several, config.test_fraction, config.seed, TEST)
         unknown = sorted(set(test) - set(groups))
         if unknown:
             known = ", ".join(sorted(set(groups))[:20])
             raise ConfigError(f"held_out names {', '.join(unknown)}; the groups are {known}.")
         part[np.isin(groups, test)] = TEST
         left = part == TRAIN
-        validation = _chosen(groups[left], several[left], config.validation_fraction, config.seed + 1)
+        validation = _chosen(groups[left], several[left], config.validation_fraction, config.seed, VALIDATION)
         part[np.isin(groups, validation)] = VALIDATION
     else:
         order = generator(config.seed, _SPLIT).permutation(np.flatnonzero(several))
@@ -344,16 +348,24 @@ def _split(matched: Matched, config: TableTrainConfig) -> Split:
     return split
 
 
-def _chosen(groups: np.ndarray, several: np.ndarray, fraction: float, seed: int) -> tuple[str, ...]:
-    names = sorted(set(groups[several]))
-    if len(names) < 2:
-        raise DataError(f"One group alone ({', '.join(names)}) cannot be held out from itself.")
-    order = generator(seed, _SPLIT).permutation(len(names))
+def _chosen(
+    groups: np.ndarray, several: np.ndarray, fraction: float, seed: int, purpose: str
+) -> tuple[str, ...]:
+    """Groups in the order of their hash, until the fraction is reached; none that is far more than that."""
+    sizes = dict(zip(*np.unique(groups[several].astype(str), return_counts=True), strict=True))
+    if len(sizes) < 2:
+        raise DataError(
+            f"One group alone ({', '.join(sizes)}) is left for {TRAIN} and {purpose}; it cannot be held out "
+            "from itself. Hold out fewer groups, or take a column of more."
+        )
+    wanted = fraction * several.sum()
+    most = len(sizes) - (2 if purpose == TEST else 1)  # of what is left of the test, one is for validation
     chosen: list[str] = []
     total = 0
-    for name in (names[i] for i in order[: len(names) - 1]):
-        if total >= fraction * len(groups):
+    for name in sorted(sizes, key=lambda name: hash_of(seed, purpose, name)):
+        if total >= wanted or len(chosen) >= max(1, most):
             break
-        chosen.append(str(name))
-        total += int((groups == name).sum())
+        if total + sizes[name] <= max(2 * wanted, min(sizes.values())):
+            chosen.append(str(name))
+            total += sizes[name]
     return tuple(chosen)

@@ -117,7 +117,13 @@ def check_files(source: tuple[Path, ...], config: TableTrainConfig) -> None:
         Naming the file.
     """
     names: dict[str, Path] = {}
+    files: dict[str, Path] = {}
     for path in source:
+        if config.latents == "copy" and files.setdefault(path.name, path) != path:
+            raise ConfigError(
+                f"{path} and {files[path.name]} are files of one name, of which copies would lie in one folder; "
+                "rename one, or let latents go in-place."
+            )
         for name in () if str(path).endswith(STORE_SUFFIX) else file_parts(path):
             if name in names:
                 raise ConfigError(f"{path} and {names[name]} both hold a table called {name!r}.")
