@@ -38,7 +38,7 @@ def place_tables(
     source
         Tables as ``train`` takes them, under the names that the model knows; features are found by name.
     layer
-        Layer that holds the values; ``X`` where it is empty, and that which was learnt from where none is given.
+        Layer that holds the values; ``X`` where it is empty, that which was learnt from where none is given.
 
     Returns
     -------

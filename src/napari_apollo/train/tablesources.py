@@ -121,8 +121,8 @@ def check_files(source: tuple[Path, ...], config: TableTrainConfig) -> None:
     for path in source:
         if config.latents == "copy" and files.setdefault(path.name, path) != path:
             raise ConfigError(
-                f"{path} and {files[path.name]} are files of one name, of which copies would lie in one folder; "
-                "rename one, or let latents go in-place."
+                f"{path} and {files[path.name]} are files of one name, of which copies would lie in one "
+                "folder; rename one, or let latents go in-place."
             )
         for name in () if str(path).endswith(STORE_SUFFIX) else file_parts(path):
             if name in names:
