@@ -13,6 +13,8 @@ import pytest
 
 from napari_apollo.errors import FileError, StorageFull
 from napari_apollo.storage import (
+    one_writer,
+    place_named,
     recover_folder,
     replace_folder,
     sweep_partials,
@@ -227,3 +229,21 @@ def test_what_nobody_touched_for_long_is_removed(tmp_path: Path) -> None:
         os.utime(path, (0, 0))
     sweep_partials(tmp_path / "store")
     assert contents(tmp_path) == []
+
+
+@pytest.mark.parametrize("number", [errno.EROFS, errno.EACCES])
+def test_what_may_not_be_written_says_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    def refused(*_: object, **__: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("filelock.FileLock.acquire", refused)
+    told = r"cannot be written.*copy it to where you may write"
+    with pytest.raises(FileError, match=told), one_writer(tmp_path / "a.cells.zarr"):
+        raise AssertionError("nobody may write")
+
+
+def test_other_faults_of_a_place_stay_what_they_are(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="input/output"), place_named(tmp_path):
+        raise OSError(errno.EIO, "input/output")

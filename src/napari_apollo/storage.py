@@ -96,13 +96,13 @@ def whole_folder(target: Path, *, overwrite: bool = False, mark: str = "") -> It
         When no space is left.
     """
     target = _followed(target)
-    with _place_named(target):
+    with place_named(target):
         recover_folder(target)
     require_replaceable(target, overwrite=overwrite, mark=mark)
     partial = _partial(target)
     try:
         with disk_full_named(target):
-            with _place_named(target):
+            with place_named(target):
                 target.parent.mkdir(parents=True, exist_ok=True)
                 sweep_partials(target)
                 partial.mkdir()
@@ -152,7 +152,7 @@ def whole_file(target: Path) -> Iterator[Path]:
     """
     target = _followed(target)
     partial = _partial(target, target.suffix)
-    with disk_full_named(target), _place_named(target):
+    with disk_full_named(target), place_named(target):
         target.parent.mkdir(parents=True, exist_ok=True)
         sweep_partials(target)
         partial.touch()
@@ -183,12 +183,15 @@ def one_writer(target: Path, patience: float = PATIENCE) -> Iterator[None]:
     ------
     StoreBusy
         When that one has not ended in time.
+    FileError
+        When nothing may be written there.
     """
     import filelock
 
     lock = filelock.FileLock(target.with_name(f".{target.name}.lock"), timeout=patience)
     try:
-        lock.acquire()
+        with place_named(target, "Allow writing there, or copy it to where you may write."):
+            lock.acquire()
     except filelock.Timeout as error:
         raise StoreBusy(
             target,
@@ -256,16 +259,15 @@ def sweep_partials(target: Path) -> None:
 
 
 @contextmanager
-def _place_named(target: Path) -> Iterator[None]:
+def place_named(target: Path, remedy: str = "Name another place.") -> Iterator[None]:
     """Turn a place that may not be written to into an error that says so, before any work."""
     try:
         yield
-    except (PermissionError, FileExistsError, NotADirectoryError) as error:
-        raise FileError(target, f"cannot be written: {error.strerror}.", "Name another place.") from error
     except OSError as error:
-        if error.errno not in (errno.EROFS, errno.ENAMETOOLONG):
+        refused = isinstance(error, (PermissionError, FileExistsError, NotADirectoryError))
+        if not refused and error.errno not in (errno.EROFS, errno.ENAMETOOLONG):
             raise
-        raise FileError(target, f"cannot be written: {error.strerror}.", "Name another place.") from error
+        raise FileError(target, f"cannot be written: {error.strerror}.", remedy) from error
 
 
 def absolute(path: Path | str) -> Path:

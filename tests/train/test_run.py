@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
@@ -15,7 +16,7 @@ import pytest
 
 from napari_apollo.cells import CellStore
 from napari_apollo.cli.scoring import scored
-from napari_apollo.errors import Cancelled, RunError, StoreError, TrainingFailed
+from napari_apollo.errors import Cancelled, FileError, RunError, StoreError, TrainingFailed
 from napari_apollo.interpret import interpret
 from napari_apollo.progress import Step
 from napari_apollo.train import Run, TrainConfig, start_run, train
@@ -151,6 +152,23 @@ def test_a_run_that_cannot_be_read_any_more_may_be_replaced(
     run = start_run(store, config)
     assert run.config == config
     run.stop()
+
+
+def test_a_place_that_may_not_be_written_is_named(
+    tmp_path: Path, make_store: Make, quick: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = make_store().path
+    mkdir = Path.mkdir
+
+    def refused(self: Path, *arguments: Any, **values: Any) -> None:
+        if self.name == "run":
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+        mkdir(self, *arguments, **values)
+
+    monkeypatch.setattr(Path, "mkdir", refused)
+    with pytest.raises(FileError, match="cannot be written"):
+        start_run(store, TrainConfig(output=tmp_path / "run", **quick))
+    assert not (tmp_path / "run").exists()
 
 
 def test_folders_that_are_no_runs_are_refused(tmp_path: Path, make_store: Make) -> None:

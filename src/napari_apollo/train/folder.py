@@ -18,7 +18,7 @@ import pandas as pd
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from napari_apollo.errors import ConfigError, RunError
-from napari_apollo.storage import disk_full_named, whole_file, write_json
+from napari_apollo.storage import disk_full_named, place_named, whole_file, write_json
 from napari_apollo.train.config import TrainConfig
 from napari_apollo.train.tableconfig import TableTrainConfig
 
@@ -233,6 +233,8 @@ def prepare_folder(source: Source, config: AnyConfig) -> RunFolder:
     RunError
         When it exists and may not be replaced, is something else than a run folder, or holds a run that is
         still going on.
+    FileError
+        When nothing may be written there.
     """
     folder = RunFolder(config.output)
     if folder.busy():
@@ -244,8 +246,10 @@ def prepare_folder(source: Source, config: AnyConfig) -> RunFolder:
             raise RunError(
                 folder.path, "holds a run already.", "Name another place, or allow to overwrite it."
             )
-        folder.put_aside()
-    folder.path.mkdir(parents=True)
+        with place_named(folder.path):
+            folder.put_aside()
+    with place_named(folder.path):
+        folder.path.mkdir(parents=True)
     folder.write_config(source, config)
     return folder
 

@@ -17,6 +17,7 @@ from napari_apollo import errors
 from napari_apollo.cells import CellStore
 from napari_apollo.errors import ApolloError, Cancelled, RunError, TrainingFailed
 from napari_apollo.progress import Progress, ShouldStop, Step, never, silent
+from napari_apollo.storage import place_named
 from napari_apollo.train.folder import (
     SILENCE,
     AnyConfig,
@@ -189,6 +190,8 @@ class Run:
         ------
         RunError
             When it is still going on, or done.
+        FileError
+            When nothing may be written there.
         """
         if self.alive:
             raise RunError(
@@ -196,20 +199,22 @@ class Run:
             )
         if self._folder.read_status().state == "done":
             raise RunError(self.folder, "holds a run that is done.", "Train anew for another model.")
-        self._folder.stop_file.unlink(missing_ok=True)
-        _launch(self._folder)
+        with place_named(self.folder, "Allow writing there, or copy the run to where you may write."):
+            self._folder.stop_file.unlink(missing_ok=True)
+            _launch(self._folder)
         return self
 
     def stop(self, grace: float = 20.0) -> None:
         """Ask it to end, and end it if it does not within ``grace`` seconds.
 
-        A run that is over stays as it is.
+        A run that is over stays as it is. One whose process is still loading, and hears nothing, has nothing
+        to lose: it gets a second.
         """
         status = self._folder.read_status()
         if status.over or not self._lives(status):
             return
         self._folder.stop_file.touch()
-        limit = time.monotonic() + grace
+        limit = time.monotonic() + (min(grace, 1.0) if status.state == "starting" else grace)
         while self.alive and time.monotonic() < limit:
             time.sleep(_POLL / 4)
         if self.alive:
