@@ -92,6 +92,31 @@ def test_stopped_resumed_and_found_again_by_another_window(
     until(lambda: run.status().state == "stopped", 60)
 
 
+def test_a_double_click_starts_one_run_and_the_next_has_a_folder_of_its_own(
+    tool: Any, tmp_path: Path, qtbot: Any
+) -> None:
+    from qtpy.QtCore import Qt
+
+    for _ in range(2):
+        qtbot.mouseClick(tool.start_button, Qt.MouseButton.LeftButton)
+    assert tool.form.config().output == tmp_path / "apollo_2.run"
+    assert [path.name for path in tmp_path.glob("*.run")] == ["apollo.run"]
+    tool.stop_button.click()  # while its process is still loading
+    until(lambda: tool.session.run.status().over, 60)
+    until(lambda: tool.start_button.isEnabled() and tool.resume_button.isEnabled(), 20)
+    until(lambda: "Stopped" in tool.state.text(), 20)
+    # Another window goes on with it.
+    Run(tool.session.run.folder).resume()
+    until(lambda: tool.stop_button.isEnabled(), 20)
+    tool.resume()
+    assert "still going on" in tool.status.text()
+    assert tool.stop_button.isEnabled()
+    tool.session.run.stop()
+    shutil.rmtree(tool.session.run.folder)
+    until(lambda: "holds no status.json" in tool.state.text(), 20)
+    tool.session.run = None
+
+
 def test_settings_that_cannot_be_are_marked_and_nothing_starts(tool: Any, tmp_path: Path) -> None:
     tool.form.set(specific=0)
     tool.start()

@@ -10,6 +10,7 @@ import pandas as pd
 from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QComboBox
 
+from napari_apollo.errors import RunError
 from napari_apollo.train import Run, TrainConfig, start_run
 from napari_apollo.viewer import training
 from napari_apollo.viewer.adopting import adopt
@@ -24,6 +25,8 @@ from napari_apollo.viewer.widgets.preview import Preview
 from napari_apollo.viewer.widgets.runtable import RunTable
 
 _LOOK = 700  # milliseconds between two looks at the run
+_LOOK_AGAIN = 3000  # the same for a run that is over: another window may go on with it
+_TWICE = 1500  # milliseconds in which a second click on Start is taken for a double click
 _PAUSE = 800  # milliseconds of quiet before the estimate is made anew
 _MAIN = ("output", "objective", "preset", "device", "held_out")
 _HIDDEN = {*_MAIN, "overwrite", "licence"}
@@ -87,6 +90,10 @@ class TrainTool(Tool):
         self._timer = QTimer(self)
         self._timer.setInterval(_LOOK)
         self._timer.timeout.connect(self.look)
+        self._clicked = QTimer(self)
+        self._clicked.setSingleShot(True)
+        self._clicked.setInterval(_TWICE)
+        self._clicked.timeout.connect(self._able)
         self._quiet = QTimer(self)
         self._quiet.setSingleShot(True)
         self._quiet.setInterval(_PAUSE)
@@ -109,8 +116,11 @@ class TrainTool(Tool):
             return
         run = self.attempt("Starting the training", lambda: start_run(store, self.form.config()))
         if run is not None:
+            self._clicked.start()
+            self._able()
             self.session.run = run
             self.refresh_runs()
+            self._suggest_place()  # the next run has a folder of its own
             self.reveal(self.preview)
 
     def stop(self) -> None:
@@ -122,7 +132,8 @@ class TrainTool(Tool):
     def resume(self) -> None:
         """Go on with a run that was stopped, failed or was killed."""
         run = self.session.run
-        if run is not None and self.attempt("Resuming the training", run.resume) is not None:
+        if run is not None:
+            self.attempt("Resuming the training", run.resume)
             self.look()
 
     def choose_run(self, folder: Path | str) -> None:
@@ -136,7 +147,14 @@ class TrainTool(Tool):
         run = self.session.run
         if run is None:
             return
-        status = run.status()
+        try:
+            status = run.status()
+        except RunError as error:  # its folder was removed
+            self._timer.stop()
+            say(self.state, str(error), "problem")
+            self.stop_button.setEnabled(False)
+            self.resume_button.setEnabled(False)
+            return
         seen = (run.folder, status.state, status.epoch, status.stage, status.title, status.detail)
         if seen == self._seen:
             return
@@ -153,10 +171,7 @@ class TrainTool(Tool):
         say(self.scores, training.scores_in_words(run.folder))
         if over:
             self.refresh_runs()
-        if not status.over:
-            self._timer.start()
-        else:
-            self._timer.stop()
+        self._timer.start(_LOOK_AGAIN if status.over else _LOOK)
 
     def refresh_runs(self) -> None:
         """List the runs in the folder of results."""
@@ -178,16 +193,23 @@ class TrainTool(Tool):
             self.choose_run(folder)
 
     def _store_changed(self, store: Any) -> None:
-        self.start_button.setEnabled(store is not None)
+        self._able()
         if store is None:
             return
         say(self.cells, training.store_in_words(store))
         self.form.offer("held_out", training.donors_of(store))
-        place = self.session.place or Path.cwd()
-        self.form.suggest(output=training.free_name(place), device=preferences().device)
+        self._suggest_place()
         self.refresh_runs()
         self._reattach()
         self._quiet.start()
+
+    def _able(self) -> None:
+        """Whether a training can be started."""
+        self.start_button.setEnabled(self.session.store is not None and not self._clicked.isActive())
+
+    def _suggest_place(self) -> None:
+        place = self.session.place or Path.cwd()
+        self.form.suggest(output=training.free_name(place), device=preferences().device)
 
     def _reattach(self) -> None:
         """Watch a run that is still going on, as after napari was closed and opened again."""
