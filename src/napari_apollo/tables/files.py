@@ -216,29 +216,53 @@ def values_of_file(
         budget.take(str(part), 8.0 * stored["data"].shape[0])  # float32 values, int32 columns
         if not stored.attrs.get("encoding-type", "").startswith("csr"):
             return compact(read_elem(stored))
-        lazy = sparse_dataset(stored)
-        read = lambda start: lazy[start : start + _ROWS]  # noqa: E731
-        n = int(lazy.shape[0])
-    else:
-        read = lambda start: stored[start : start + _ROWS]  # noqa: E731
-        n = int(stored.shape[0])
+        return _sparse_rows(sparse_dataset(stored), stored["data"].shape[0], should_stop)
     chunks = []
-    for start in range(0, n, _ROWS):
+    for start in range(0, int(stored.shape[0]), _ROWS):
         stop_if_asked(should_stop)
-        chunks.append(compact(read(start)))
-        if not isinstance(stored, h5py.Group):
-            budget.take(str(part), nbytes(chunks[-1]))
-    return _joined(
-        chunks, int(stored.attrs["shape"][1] if isinstance(stored, h5py.Group) else stored.shape[1])
-    )
+        chunks.append(compact(stored[start : start + _ROWS]))
+        budget.take(str(part), nbytes(chunks[-1]))
+    return _joined(chunks, int(stored.shape[1]))
+
+
+def _sparse_rows(lazy: Any, stored: int, should_stop: ShouldStop) -> Values:
+    """Rows of a sparse table on disk, a part at a time into the memory that all of them take."""
+    cells, features = map(int, lazy.shape)
+    data, columns = np.empty(stored, np.float32), np.empty(stored, np.int32)
+    starts = np.zeros(cells + 1, np.int64)
+    for start in range(0, cells, _ROWS):
+        stop_if_asked(should_stop)
+        part = _thin(lazy[start : start + _ROWS])
+        first = starts[start]
+        data[first : first + part.nnz] = part.data
+        columns[first : first + part.nnz] = part.indices
+        starts[start + 1 : start + 1 + part.shape[0]] = first + part.indptr[1:]
+    used = starts[-1]
+    matrix = sparse.csr_matrix((data[:used], columns[:used], starts), shape=(cells, features))
+    return matrix.toarray() if used >= _DENSE * max(1, cells * features) else matrix
 
 
 def _joined(chunks: list[Values], features: int) -> Values:
     if not chunks:
         return np.zeros((0, features), np.float32)
-    if all(sparse.issparse(chunk) for chunk in chunks):
-        return sparse.csr_matrix(sparse.vstack(chunks, "csr"))
-    return np.concatenate([chunk.toarray() if sparse.issparse(chunk) else chunk for chunk in chunks])
+    stored = sum(chunk.nnz if sparse.issparse(chunk) else np.count_nonzero(chunk) for chunk in chunks)
+    cells = sum(chunk.shape[0] for chunk in chunks)
+    if stored < _DENSE * cells * features:
+        return sparse.csr_matrix(sparse.vstack([sparse.csr_matrix(chunk) for chunk in chunks], "csr"))
+    whole = np.empty((cells, features), np.float32)
+    start = 0
+    for chunk in chunks:
+        whole[start : start + chunk.shape[0]] = chunk.toarray() if sparse.issparse(chunk) else chunk
+        start += chunk.shape[0]
+    return whole
+
+
+def _thin(values: Any) -> sparse.csr_matrix:
+    """Sparse values as rows of float32, each column once, without zeros."""
+    matrix = sparse.csr_matrix(values, dtype=np.float32, copy=True)
+    matrix.sum_duplicates()
+    matrix.eliminate_zeros()
+    return matrix
 
 
 def compact(values: Any) -> Values:
@@ -249,9 +273,7 @@ def compact(values: Any) -> Values:
             raise DataError(f"Values of kind {values.dtype} are no numbers.")
         dense = values.astype(np.float32)
         return sparse.csr_matrix(dense) if np.count_nonzero(dense) < _DENSE * dense.size else dense
-    matrix = sparse.csr_matrix(values, dtype=np.float32, copy=True)
-    matrix.sum_duplicates()
-    matrix.eliminate_zeros()
+    matrix = _thin(values)
     size = matrix.shape[0] * matrix.shape[1]
     return matrix.toarray() if matrix.nnz >= _DENSE * max(1, size) else matrix
 

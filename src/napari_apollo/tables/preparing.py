@@ -150,6 +150,9 @@ def filter_tables(
 
 def _present(table: Table, axis: int) -> np.ndarray:
     if sparse.issparse(table.values):
+        if (table.values.data > 0).all():  # no copy is made of counts
+            own = table.values.indices
+            return np.bincount(own, minlength=table.shape[1]) if axis == 0 else np.diff(table.values.indptr)
         return np.asarray((table.values > 0).sum(axis=axis)).ravel()
     counts: np.ndarray = np.count_nonzero(table.values > 0, axis=axis)
     return counts
@@ -223,8 +226,12 @@ def _moments(values: Values, *, together: bool) -> tuple[np.ndarray, Scale]:
 def _by_cell(values: Values, change: Callable[[np.ndarray, np.ndarray, int], np.ndarray]) -> Values:
     """Change values cell by cell: ``change`` takes values, and the cell of each from 0, and how many."""
     if sparse.issparse(values):
-        cell = np.repeat(np.arange(values.shape[0]), np.diff(values.indptr))
-        data = change(values.data.astype(np.float64), cell, values.shape[0]).astype(np.float32)
+        data = np.empty(values.nnz, np.float32)
+        for start in range(0, values.shape[0], _ROWS):
+            starts = values.indptr[start : start + _ROWS + 1]
+            cell = np.repeat(np.arange(len(starts) - 1), np.diff(starts))
+            own = slice(int(starts[0]), int(starts[-1]))
+            data[own] = change(values.data[own].astype(np.float64), cell, len(starts) - 1)
         return sparse.csr_matrix((data, values.indices, values.indptr), shape=values.shape)
     out = np.empty_like(values, np.float32)
     for start in range(0, len(values), _ROWS):

@@ -30,7 +30,7 @@ class SparseRows:
         matrix = sparse.csr_matrix(prepared.values)
         self._features = int(matrix.shape[1])
         self._starts = torch.from_numpy(matrix.indptr.astype(np.int64))
-        self._columns = torch.from_numpy(matrix.indices.astype(np.int32))
+        self._columns = torch.from_numpy(matrix.indices.astype(np.int32, copy=False))
         self._data = _compact(matrix.data)
         centre = prepared.centre
         self._centre = None if centre is None else torch.from_numpy(np.asarray(centre, np.float32))
@@ -99,14 +99,11 @@ def _selected(rows: Tensor, starts: Tensor, columns: Tensor, data: Tensor) -> tu
 
 
 def _compact(data: np.ndarray) -> Tensor:
-    values = torch.from_numpy(np.array(data, np.float32))
+    values = torch.from_numpy(np.asarray(data, np.float32))
+    if not len(data) or (data != np.rint(data)).any():
+        return values
     for kind in _SMALL:
         limits = torch.iinfo(kind)
-        if (
-            len(data)
-            and data.min() >= limits.min
-            and data.max() <= limits.max
-            and (data == np.rint(data)).all()
-        ):
+        if data.min() >= limits.min and data.max() <= limits.max:
             return values.to(kind)
     return values

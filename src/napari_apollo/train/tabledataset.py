@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -29,6 +30,8 @@ from napari_apollo.train.tableconfig import TableTrainConfig
 from napari_apollo.train.tableimages import STORE_SUFFIX, StainImages, stain_images
 
 _SPLIT, _ORDER = 11, 12  # purposes of random numbers, apart from those of train.sampling
+
+_ROWS = 2048  # looked at together
 
 _LEAST_OF_A_KIND = 4
 """Cells of each kind of a nuisance, on average; of numbers that differ from cell to cell there would be 1."""
@@ -171,10 +174,8 @@ class TableDataset:
         for name, table in self.tables.items():
             digest.update("\n".join([name, *map(str, table.features)]).encode())
             rows = self.matched.rows[name][chosen]
-            values = table.values[rows[rows >= 0]]
-            parts = (values.indptr, values.indices, values.data) if sparse.issparse(values) else (values,)
-            for part in parts:
-                digest.update(np.ascontiguousarray(part).tobytes())
+            for part in _in_parts(table.values, rows[rows >= 0]):
+                digest.update(np.ascontiguousarray(part).data)
         for name, images in self.images.items():
             digest.update(f"{name}\n{images.store.normalisation.model_dump_json()}".encode())
             rows = self.matched.rows[name][chosen]
@@ -219,6 +220,7 @@ def open_table_dataset(
     losses = config.of("loss", found)
     asked = config.of("prepare", found)
     tables = filter_tables(found, least_cells=config.least_cells, least_features=config.least_features)
+    del found  # what was filtered need not lie in memory twice
     preparations = {}
     for name, table in tables.items():
         losses[name] = guess_loss(table) if losses[name] == "auto" else losses[name]
@@ -257,6 +259,17 @@ def _images(source: Any, names: tuple[str, ...]) -> tuple[dict[str, StainImages]
 def _preparation(table: Table, loss: str) -> str:
     """What suits a loss: features have units of their own, unless most values are 0, which is one for all."""
     return _PREPARATION.get(loss) or ("centre" if sparse.issparse(table.values) else "standardise")
+
+
+def _in_parts(values: Any, rows: np.ndarray) -> Iterator[np.ndarray]:
+    """What rows (n,) of values hold, a part at a time: of sparse ones their starts, columns, and values."""
+    parts = [rows[start : start + _ROWS] for start in range(0, len(rows), _ROWS)]
+    if not sparse.issparse(values):
+        yield from (values[part] for part in parts)
+        return
+    yield np.concatenate([[0], np.cumsum(np.diff(values.indptr)[rows])]).astype(values.indptr.dtype)
+    yield from (values[part].indices for part in parts)
+    yield from (values[part].data for part in parts)
 
 
 def _activation(loss: str) -> Activation:

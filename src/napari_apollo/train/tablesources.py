@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -72,13 +73,18 @@ def _storable(obs: pd.DataFrame) -> pd.DataFrame:
 
 def assign_latents(source: Any, latents: Mapping[str, Mapping[str, np.ndarray]]) -> None:
     """Give tables in memory their latents."""
+    from anndata import ImplicitModificationWarning
+
     for name, data in _in_memory(source):
         if name not in latents:
             continue  # it was not asked for
-        for stale in [key for key in data.obsm if key.startswith(PREFIX)]:
-            del data.obsm[stale]
-        for key, values in latents[name].items():
-            data.obsm[key] = values
+        with warnings.catch_warnings():
+            # A view that is given latents becomes an object of its own, as is asked here.
+            warnings.simplefilter("ignore", ImplicitModificationWarning)
+            for stale in [key for key in data.obsm if key.startswith(PREFIX)]:
+                del data.obsm[stale]
+            for key, values in latents[name].items():
+                data.obsm[key] = values
     if hasattr(source, "mod"):
         _assign_to_all(source)
 
