@@ -71,7 +71,7 @@ def components(
     """
     n, features = len(rows), values.shape[1]
     rng = np.random.default_rng(seed)
-    drawn = np.sort(rows[rng.permutation(n)[:CELLS]])
+    drawn = rows[np.sort(rng.permutation(n)[:CELLS])]  # in the order of cells, whatever that of the file
     looked_at = _Standard(values, drawn, counts=counts)
     varying = int(looked_at.varying.sum())
     most = min(_MOST, len(drawn) // _PER_COMPONENT, varying)
