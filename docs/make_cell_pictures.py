@@ -10,6 +10,7 @@ a virtual one of 1366 x 768 will do: ``xvfb-run -s "-screen 0 1366x768x24" pytho
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -39,7 +40,9 @@ def main(
     hands = Hands(output, themes.split(","), scale=scale)
     with tempfile.TemporaryDirectory() as folder:
         sample = copy_of_lymph_node(demo, Path(folder))
-        Story(hands, sample).tell(None if run is None else run.absolute())
+        if run is not None:
+            shutil.copytree(run, sample / run.name)  # where the tools look for runs
+        Story(hands, sample).tell(run)
 
 
 SHOWN = ("DAPI", "CD4")
@@ -76,8 +79,7 @@ class Story:
         tool = self.hands.dock("Overlay")
         tool.refresh_runs()
         if run is not None:
-            tool.run_box.addItem(run.name, str(run))
-            tool.run_box.setCurrentIndex(tool.run_box.count() - 1)
+            tool.run_box.setCurrentIndex(tool.run_box.findText(run.name))
             tool.form.set(uncertainty=8)
         self.hands.click(tool, "Predict")
         self.hands.wait(600)
