@@ -389,11 +389,15 @@ def test_an_error_stands_in_the_tool_and_harms_nothing(viewer: Any, work: Simple
 def test_overlay_predicts_shows_and_compares(
     viewer: Any, work: SimpleNamespace, small: SimpleNamespace
 ) -> None:
+    from qtpy.QtCore import Qt
+
     session = work.session
     session.study, session.store = small.study, small.store
     tool = dock(viewer, "Overlay")["Overlay"]
+    assert tool.run_box.placeholderText(), "an empty box says why"
     assert not tool.predict_button.isEnabled()
     tool.run_box.addItem("tiny.run", str(small.folder / "tiny.run"))
+    tool.run_box.setCurrentIndex(0)
     assert tool.fit.text().startswith("Predicts CD8 for the cells of DAPI/CD4")
     tool.form.set(output=work.folder / "a.predictions.zarr", device="cpu", uncertainty=2)
     tool.predict()
@@ -410,6 +414,13 @@ def test_overlay_predicts_shows_and_compares(
     (cells,) = find_layers(viewer, role="cells")
     assert "index" in cells.features
     assert any(name.startswith("reconstruction_error") for name in cells.features)
+    for number in range(tool.stains.count()):
+        chosen = tool.stains.item(number).text() in ("DAPI", "CD8")
+        tool.stains.item(number).setCheckState(Qt.CheckState.Checked if chosen else Qt.CheckState.Unchecked)
+    tool.stain.setCurrentText("CD4")
+    tool.show_button.click()
+    assert session.jobs.wait(200)
+    assert tool.stain.currentText() == "CD8", "one of those that are shown"
     tool.stain.setCurrentText("CD4")
     tool.flip()
     assert tool.shown.text() == "Measured"
@@ -430,6 +441,7 @@ def test_overlay_predicts_shows_and_compares(
     assert not viewer.canvas.grid.enabled
     assert predicted.contrast_limits == shared
     tool.run_box.addItem("tiny.run", str(small.folder / "tiny.run"))
+    tool.run_box.setCurrentIndex(0)
     tool.predict()  # anew: what is shown was said of other cells, perhaps
     assert session.jobs.wait(200)
     assert not find_layers(viewer, role="predicted"), tool.status.text()
@@ -456,6 +468,7 @@ def test_a_model_that_does_not_fit_is_explained(
     )
     tool = dock(viewer, "Overlay")["Overlay"]
     tool.run_box.addItem("tiny.run", str(small.folder / "tiny.run"))
+    tool.run_box.setCurrentIndex(0)
     assert "crops of 16 pixels" in tool.fit.text()  # before anything is started
     assert "No other run here fits" in tool.fit.text()
     tool.predict()

@@ -105,7 +105,8 @@ class AnnotationSession:
         """
         names = list(self.annotations.classes)
         if key > len(names):
-            raise InputError(f"There is no class {key} yet; add one, or use 1 to {len(names)}.")
+            others = f", or use 1 to {len(names)}" if names else ""
+            raise InputError(f"There is no class {key} yet; add one{others}.")
         return names[key - 1] if key else ""
 
     def suggest(self, *, progress: Progress = silent, should_stop: ShouldStop = never) -> Suggestions:

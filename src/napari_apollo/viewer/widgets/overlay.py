@@ -7,7 +7,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
-from qtpy.QtCore import Qt
+from qtpy.compat import isalive
+from qtpy.QtCore import Qt, QTimer
 from qtpy.QtWidgets import QCheckBox, QComboBox, QListWidget, QListWidgetItem
 
 from napari_apollo.cells import CellStore
@@ -186,6 +187,9 @@ class OverlayTool(Tool):
 
         def done() -> None:
             compare.show_first(self.viewer, predictions, roles, stains)
+            if stains and self.stain.currentText() not in stains:
+                proteins = (stain for stain in stains if stain != predictions.anchor)
+                self.stain.setCurrentText(next(proteins, predictions.anchor))
             words = [self._trust(predictions, store, roles)]
             words.append("Scores of each cell are features of the layer “cells”, which is hidden.")
             self.say(" ".join(word for word in words if word))
@@ -205,7 +209,7 @@ class OverlayTool(Tool):
         if self.grid.isChecked():
             self.grid.click()
         role = compare.flip(self.viewer, self.stain.currentText())
-        say(self.shown, compare.ROLE_WORDS.get(role, "Show layers first."), "plain")
+        self._say_shown(compare.ROLE_WORDS.get(role, "Show layers first."))
 
     def side_by_side(self) -> None:
         """Show all roles of the stain in napari's grid, or end that."""
@@ -213,7 +217,7 @@ class OverlayTool(Tool):
             number = compare.side_by_side(self.viewer, self.stain.currentText())
             if not number:
                 self.grid.setChecked(False)
-                say(self.shown, "Show layers first.", "plain")
+                self._say_shown("Show layers first.")
                 return
             self.viewer.reset_view()
             roles = compare.roles_of(self.viewer, self.stain.currentText())
@@ -221,7 +225,7 @@ class OverlayTool(Tool):
             self._set_contrast()
             if self._limits_before:
                 words += "; each in its own contrast"
-            say(self.shown, f"In reading order: {words}.", "plain")
+            self._say_shown(f"In reading order: {words}.")
         else:
             compare.side_by_side(self.viewer, "")
             self._set_contrast()
@@ -304,6 +308,15 @@ class OverlayTool(Tool):
         """Show another stain side by side, where one is."""
         if self.grid.isChecked():
             self.side_by_side()
+
+    def _say_shown(self, words: str) -> None:
+        """Say what is compared, in sight also where the tool is longer than the window."""
+        say(self.shown, words, "plain")
+        QTimer.singleShot(0, self._reveal_shown)  # it has its size by then
+
+    def _reveal_shown(self) -> None:
+        if isalive(self):
+            self.reveal(self.shown)
 
     def _set_contrast(self) -> None:
         """Side by side, give each picture its own contrast where that is wanted; else that of the stain."""
