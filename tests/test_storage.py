@@ -17,6 +17,7 @@ from napari_apollo.storage import (
     place_named,
     recover_folder,
     replace_folder,
+    require_writable,
     sweep_partials,
     whole_file,
     whole_folder,
@@ -247,3 +248,15 @@ def test_what_may_not_be_written_says_what_to_do(
 def test_other_faults_of_a_place_stay_what_they_are(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="input/output"), place_named(tmp_path):
         raise OSError(errno.EIO, "input/output")
+
+
+def test_a_place_is_tried_without_leaving_a_trace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    require_writable(tmp_path / "a.cells.zarr")
+    assert contents(tmp_path) == []
+
+    def refused(*_: object, **__: object) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr(Path, "touch", refused)
+    with pytest.raises(FileError, match=r"a\.cells\.zarr.*cannot be written"):
+        require_writable(tmp_path / "a.cells.zarr")

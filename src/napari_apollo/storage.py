@@ -27,6 +27,8 @@ _ABANDONED = 7 * 24 * 3600.0
 # Nobody else names a folder so: what people call "store.old" is theirs and is never touched.
 _REPLACED = ".replaced-by-napari-apollo"
 
+_COPY = "Allow writing there, or copy it to where you may write."
+
 PATIENCE = 600.0
 """Seconds that a writer waits for another one: the table of a million cells takes a minute."""
 
@@ -190,7 +192,7 @@ def one_writer(target: Path, patience: float = PATIENCE) -> Iterator[None]:
 
     lock = filelock.FileLock(target.with_name(f".{target.name}.lock"), timeout=patience)
     try:
-        with place_named(target, "Allow writing there, or copy it to where you may write."):
+        with place_named(target, _COPY):
             lock.acquire()
     except filelock.Timeout as error:
         raise StoreBusy(
@@ -256,6 +258,20 @@ def sweep_partials(target: Path) -> None:
                 _remove(path)
         except FileNotFoundError:
             continue  # its writer finished meanwhile
+
+
+def require_writable(target: Path) -> None:
+    """Refuse a place beside which nothing may be written, before work whose results go there.
+
+    Raises
+    ------
+    FileError
+        Naming it.
+    """
+    probe = _partial(target)
+    with place_named(target, _COPY):
+        probe.touch()
+        probe.unlink()
 
 
 @contextmanager

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from napari_apollo.cells import CellStore
-from napari_apollo.errors import Cancelled, DataError
+from napari_apollo.errors import Cancelled, DataError, FileError
 from napari_apollo.measure import MeasureConfig, measure, measure_field
 from napari_apollo.measure.table import MEASURE_VERSION
 from napari_apollo.panels import Panel
+from napari_apollo.progress import Step
 
 
 @pytest.fixture
@@ -174,3 +178,14 @@ def test_progress_counts_cells(store):
     measure(store, MeasureConfig(families=("shape",), batch=10, workers=1), progress=steps.append)
     assert steps[-1].done == steps[-1].total == store.n_cells
     assert [step.done for step in steps] == sorted(step.done for step in steps)
+
+
+def test_a_store_that_may_not_be_written_is_refused_before_the_work(store, monkeypatch):
+    def refused(*_: object, **__: object) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    steps: list[Step] = []
+    monkeypatch.setattr(Path, "touch", refused)
+    with pytest.raises(FileError, match="cannot be written"):
+        measure(store, MeasureConfig(families=("shape",)), progress=steps.append)
+    assert steps == []

@@ -19,7 +19,7 @@ from napari_apollo.cells.writer import SCHEMA_VERSION, CellStoreWriter, panel_fo
 from napari_apollo.errors import DataError, StoreChanged, StoreDamaged, StoreError
 from napari_apollo.panels import Panel
 from napari_apollo.progress import Progress, ShouldStop, Step, never, silent
-from napari_apollo.storage import one_writer, recover_folder
+from napari_apollo.storage import one_writer, recover_folder, require_writable
 
 if TYPE_CHECKING:
     import anndata
@@ -275,6 +275,17 @@ class CellStore:
             if not self._is_current():
                 self._forget_table()
             self._replace(change(self.table))
+
+    def require_writable(self) -> None:
+        """Refuse a store whose table may not be written to, before the work whose results go there.
+
+        Raises
+        ------
+        FileError
+            Naming the place.
+        """
+        for place in (self.path, self.path / "table"):  # the lock lies beside the store
+            require_writable(place)
 
     def _is_current(self) -> bool:
         """Whether the table was read here, and nobody has written since."""

@@ -64,6 +64,8 @@ def measure(
     ------
     StoreError
         When the store cannot be read.
+    FileError
+        When it may not be written to.
     DataError
         When a column of somebody else bears the name of a feature.
     UnknownStain
@@ -75,6 +77,7 @@ def measure(
     store = store if isinstance(store, CellStore) else CellStore.open(store)
     known = (stain for panel in store.panels.values() for stain in panel.stains)
     require_foci_stains(config, known, str(store.path))
+    store.require_writable()
     contexts = {
         name: Context(panel.stains, panel.anchor, config, white_of(store.dtype(name), config))
         for name, panel in sorted(store.panels.items())

@@ -119,12 +119,14 @@ def predict(
     PanelMismatch, ModelError
         When model and cells do not go together.
     FileError
-        When the predictions exist and ``overwrite`` is not set.
+        When the predictions exist and ``overwrite`` is not set, or the store's table may not be written to.
     StoreDamaged, StorageFull, Cancelled
         When reading or writing fails, or on request; nothing half-written is left behind.
     """
     config = config or PredictConfig()
     store = store if isinstance(store, CellStore) else CellStore.open(store)
+    if config.write_table:
+        store.require_writable()
     progress(Step("Loading the model"))
     model, place = load_model(run_or_model, config.device)
     panels = require_fit(
