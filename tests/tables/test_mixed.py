@@ -12,8 +12,9 @@ import pytest
 from scipy import sparse
 
 from napari_apollo.cells import CellStore, CellStoreWriter
-from napari_apollo.errors import ConfigError
+from napari_apollo.errors import ConfigError, RunError
 from napari_apollo.panels import Panel
+from napari_apollo.predict import TableEvaluateConfig, evaluate_tables
 from napari_apollo.train import Run, TableTrainConfig, start_run, train
 
 SIZE, CELLS = 16, 320
@@ -71,6 +72,21 @@ def test_an_image_and_a_table_predict_each_other(paired: tuple[Path, Path], tmp_
     latents = model.encode(store.normalised("one", rows)[:, :1], "DAPI")
     assert model.decode(latents.shared, None, "rna").shape == (8, 20)
     assert model.decode(latents.shared, latents.specific, "DAPI").shape == (8, SIZE, SIZE)
+
+
+def test_what_an_image_says_alone_is_scored_as_what_a_table_says(
+    paired: tuple[Path, Path], tmp_path: Path
+) -> None:
+    store, counts = paired
+    labelled = ad.read_h5ad(counts)
+    labelled.obs["size"] = np.where(labelled.obs["radius"] > 4.25, "large", "small")
+    labelled.write_h5ad(tmp_path / "rna.h5ad")
+    run = train((store, tmp_path / "rna.h5ad"), settings(tmp_path, latent_epochs=2, encoder_epochs=2))
+    found = evaluate_tables(run, TableEvaluateConfig(label=("size",), components=False, directions=1))
+    told = set(found.classes["input"])
+    assert {"shared as DAPI says", "shared as rna says", "all latents"} <= told
+    with pytest.raises(RunError, match="napari-apollo evaluate"):
+        _ = run.store
 
 
 def test_latents_go_into_the_store_where_that_is_asked(paired: tuple[Path, Path], tmp_path: Path) -> None:

@@ -215,7 +215,7 @@ class _Evaluating:
     def _inputs(self, latents: TableLatents) -> Iterator[tuple[str, np.ndarray]]:
         blocks = self._blocks(latents)
         yield from blocks.items()
-        for name in self.dataset.tables:
+        for name in latents.shared_by:  # images beside tables, too
             alone = latents.shared_by[name][self.cells]
             yield f"shared as {name} says", alone
             if f"{name} specific" in blocks:

@@ -79,7 +79,9 @@ class Run:
             When it learns from tables.
         """
         if isinstance(self.source, tuple):
-            raise RunError(self.folder, "is a run on tables; it has no cell store.")
+            raise RunError(
+                self.folder, "is a run on tables; it has no cell store.", "Score it: napari-apollo evaluate."
+            )
         return self.source
 
     def store_there(self, remedy: str) -> Path:
