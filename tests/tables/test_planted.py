@@ -17,7 +17,7 @@ from napari_apollo.train import TableTrainConfig, train
 def settings(folder: Path, **changes: object) -> TableTrainConfig:
     small = {
         "output": folder / "x.run", "shared": 6, "specific": 4, "hidden": 48, "batch_size": 128,
-        "latent_epochs": 300, "encoder_epochs": 10, "least_cells": 1, "least_features": 1, "threads": 1,
+        "latent_epochs": 120, "encoder_epochs": 10, "least_cells": 1, "least_features": 1, "threads": 1,
         "device": "cpu",
     }  # fmt: skip
     return TableTrainConfig(**{**small, **changes})
@@ -62,7 +62,7 @@ def test_a_nuisance_of_both_tables_is_kept_out_of_the_shared_latent(tmp_path: Pa
     )
     told = {}
     for nuisance in ("", "batch"):
-        config = settings(tmp_path, nuisance=nuisance, latent_epochs=120, overwrite=True)
+        config = settings(tmp_path, nuisance=nuisance, latent_epochs=60, overwrite=True)
         run = train(tables, config)
         shared = tables["rna"].obsm["X_apollo_shared"]
         told[nuisance] = probe_matrix({"shared": shared}, factors, probe="nonlinear", permutations=1).r2.loc[

@@ -1,8 +1,8 @@
 """Where latents of tables may start: directions in which cells differ, and which of them tables agree on.
 
 Values are brought to variance 1 by feature, after their mean, counts by the mean and the spread of a negative
-binomial of the cell's library (``tables.gain``), and no value counts for more than the square root of the
-number of cells (Hafemeister and Satija 2019). Principal components are kept whose variance is above what
+binomial of the cell's library (``tables.gain``), of which none is more than the square root of the number of
+cells (Hafemeister and Satija 2019). Principal components are kept whose variance is above what
 noise reaches, (1 + sqrt(features / cells))² (Marchenko and Pastur 1967).
 
 What tables agree on are directions that can be told from the components of each: the mean over tables of the
@@ -35,6 +35,7 @@ _BEYOND = 10  # directions that are followed besides, for those at the edge
 _PASSES = 4  # of the subspace iteration (Halko, Martinsson and Tropp 2011)
 _VALUES = 8_000_000  # that are made dense at once
 _DRAWS = 20
+_CERTAIN = 0.6
 
 
 @dataclass(frozen=True)
@@ -131,15 +132,47 @@ class _Standard:
                 mean = dense.sum(axis=1, keepdims=True) * self._parts
                 dense -= mean
                 dense /= np.sqrt(mean + self._excess * mean**2).clip(1e-4)
-            np.clip(dense, self._mean - self._limit, self._mean + self._limit, out=dense)
+                dense.clip(-self._limit, self._limit, out=dense)
             dense -= self._mean
             dense *= self._scale
             yield dense
 
 
+@dataclass(frozen=True)
+class Agreed:
+    """Directions that tables agree on, more or less.
+
+    Attributes
+    ----------
+    scores
+        (cell, s) float32, the mean of what tables say, of mean 0 and variance 1.
+    correlation
+        (s,): of two tables the canonical correlations; of more, as two would have that agree as well, at
+        most 1.
+    """
+
+    scores: Floats
+    correlation: NDArray[np.float64]
+
+    @property
+    def expected(self) -> Floats:
+        """(cell, s) float32: what is expected of the shared factors, whose own variance is 1.
+
+        Where each of two tables says sqrt(r) times the factor and something of its own, the expectation has
+        the variance 2 r / (1 + r) (probabilistic canonical correlation, Bach and Jordan 2005).
+        """
+        r = self.correlation
+        return np.asarray(self.scores * np.sqrt(2 * r / (1 + r)), np.float32)
+
+    @property
+    def certain(self) -> Floats:
+        """(cell, k) float32: scores of directions that hold more of what is shared than of either's own."""
+        return self.scores[:, self.correlation > _CERTAIN]
+
+
 def agreed(
     scores: Mapping[str, Floats], rows: Mapping[str, np.ndarray], *, most: int, seed: int = 0
-) -> Floats:
+) -> Agreed:
     """Directions that tables agree on.
 
     Parameters
@@ -155,13 +188,13 @@ def agreed(
 
     Returns
     -------
-    numpy.ndarray
-        (cell, s) float32, of mean 0 and variance 1; s may be 0.
+    Agreed
+        Those that agree best come first; there may be none.
     """
     cells = len(next(iter(rows.values()))) if rows else 0
     own = {name: np.linalg.qr(values)[0] for name, values in scores.items() if values.shape[1]}
     if len(own) < 2 or not most:
-        return np.zeros((cells, 0), np.float32)
+        return Agreed(np.zeros((cells, 0), np.float32), np.zeros(0))
     there = {name: np.flatnonzero(rows[name] >= 0) for name in own}
     rng = np.random.default_rng(seed)
 
@@ -174,12 +207,14 @@ def agreed(
 
     by_chance = max(np.linalg.norm(side_by_side(shuffled=True), 2) for _ in range(_DRAWS))
     left, strength, _ = np.linalg.svd(side_by_side(shuffled=False), full_matrices=False)
-    found = left[:, strength > by_chance][:, :most]
+    above = np.flatnonzero(strength > by_chance)[:most]
+    found = left[:, above]
     # A cell that lacks tables lies nearer to 0, as less was added up for it.
     measured = sum((rows[name] >= 0).astype(float) for name in own)
     found = found * (len(own) / np.maximum(measured, 1))[:, None]
     found = found - found.mean(axis=0)
-    return np.asarray(found / found.std(axis=0), np.float32)
+    correlation = (strength[above] ** 2 - 1).clip(0, 1)
+    return Agreed(np.asarray(found / found.std(axis=0), np.float32), correlation)
 
 
 def apart(own: Components, shared: Floats, *, most: int) -> Floats:

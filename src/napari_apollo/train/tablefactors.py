@@ -62,10 +62,11 @@ def start_factors(
     kinds = None if dataset.nuisance is None else dataset.nuisance[cells]
     scores = {name: _levelled(made.scores, kinds, rows[name]) for name, made in found.items()}
     shared = agreed(scores, rows, most=network.architecture.shared, seed=seed)
-    blocks = {"shared": shared}
+    blocks = {"shared": shared.expected}
     for name, made in found.items():
         most = network.architecture.modality(name).specific
-        blocks[name] = apart(made, shared[rows[name] >= 0], most=most)
+        # What tables agree on a little may be either's own: it starts in both blocks.
+        blocks[name] = apart(made, shared.certain[rows[name] >= 0], most=most)
     numbers = {name: values.shape[1] for name, values in blocks.items()}
     told = ", ".join(f"{number} {name}" for name, number in numbers.items())
     progress(Step("Finding factors", len(found), len(found), f"latents start at {told}"))
