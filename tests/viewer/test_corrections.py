@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis.extra.numpy import arrays
 from napari.layers import Labels
 
-from napari_apollo.errors import DataError
+from napari_apollo.errors import DataError, LabelsError
 from napari_apollo.viewer.corrections import (
     Correction,
     cut_in_two,
@@ -119,6 +119,13 @@ def test_what_was_kept_before_the_nuclei_were_found_anew_does_not_come_back(tmp_
     later = correction.aside.stat().st_mtime_ns + 10**9
     os.utime(path, ns=(later, later))
     assert not Correction(path, (8, 8)).restored
+
+
+def test_labels_that_are_gone_are_named_whatever_was_kept_beside_them(tmp_path: Path) -> None:
+    path = tmp_path / "nuclei.tif"
+    save_labels(path.with_name("nuclei.unsaved.tif"), np.ones((8, 8), np.int32), None)
+    with pytest.raises(LabelsError, match="no such file"):
+        Correction(path, (8, 8))
 
 
 def test_what_is_too_large_is_refused() -> None:

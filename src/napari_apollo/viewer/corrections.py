@@ -63,7 +63,8 @@ class Correction:
         left: NDArray[np.integer] | None = None,
     ) -> None:
         self.path, self.pixel_size_um = path, pixel_size_um
-        self.restored = self.aside.is_file() and self.aside.stat().st_mtime_ns > path.stat().st_mtime_ns
+        both = self.aside.is_file() and path.is_file()
+        self.restored = both and self.aside.stat().st_mtime_ns > path.stat().st_mtime_ns
         self.data = in_memory(open_labels(self.aside if self.restored else path, shape).lazy())
         self._kept = _state(self.data)
         self._saved = None if self.restored else self._kept
