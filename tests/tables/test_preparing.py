@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy import sparse
@@ -161,6 +161,22 @@ def test_features_are_found_by_name() -> None:
     assert np.array_equal(chosen.values.toarray(), values[:, [2, 0]])
     with pytest.raises(DataError, match="lacks 1 of 2 features that the model knows: g9"):
         select_features(table(values), np.array(["g2", "g9"], object))
+
+
+@settings(max_examples=60)
+@given(seed=st.integers(0, 10_000), least=st.tuples(st.integers(1, 3), st.integers(1, 3)))
+def test_nothing_that_is_asked_to_be_left_out_is_left_empty(seed: int, least: tuple[int, int]) -> None:
+    """Cells that go for the sake of one table leave features of the other empty."""
+    rng = np.random.default_rng(seed)
+    tables = {name: table(rng.random((14, 9)) < 0.25, name=name) for name in ("a", "b")}
+    try:
+        left = filter_tables(tables, least_cells=least[0], least_features=least[1])
+    except DataError as error:
+        assert "Nothing is left" in str(error)
+        return
+    for each in left.values():
+        check_values(each, "nb")
+    assert list(left["a"].cells) == list(left["b"].cells)
 
 
 def test_unknown_preparations_are_refused() -> None:

@@ -123,7 +123,8 @@ def filter_tables(
     least_features
         Features that must be more than 0 in a cell, in every modality that it has; else it goes from all.
     rounds
-        How often both are done; the reference does it twice.
+        How often both are done; the reference does it twice. Features and cells that are 0 throughout when
+        the last round is done go, too.
 
     Raises
     ------
@@ -132,19 +133,25 @@ def filter_tables(
     """
     kept = dict(tables)
     for _ in range(rounds if least_cells or least_features else 0):
-        kept = {name: _columns(table, _present(table, 0) >= least_cells) for name, table in kept.items()}
-        low = {
-            str(cell) for table in kept.values() for cell in table.cells[_present(table, 1) < least_features]
-        }
-        kept = {
-            name: _rows(table, ~np.isin(table.cells.astype(str), list(low))) for name, table in kept.items()
-        }
-        for table in kept.values():
-            if not min(table.shape):
-                raise DataError(
-                    f"Nothing is left of {table.origin}: no feature is in {least_cells} cells, or no cell "
-                    f"has {least_features} features. Lower least_cells or least_features."
-                )
+        kept = _filtered(kept, least_cells, least_features)
+    while True:  # what the last round left empty
+        before, kept = kept, _filtered(kept, min(1, least_cells), min(1, least_features))
+        if all(kept[name].shape == table.shape for name, table in before.items()):
+            return kept
+
+
+def _filtered(tables: Mapping[str, Table], least_cells: int, least_features: int) -> dict[str, Table]:
+    if not least_cells and not least_features:
+        return dict(tables)
+    kept = {name: _columns(table, _present(table, 0) >= least_cells) for name, table in tables.items()}
+    low = {str(cell) for table in kept.values() for cell in table.cells[_present(table, 1) < least_features]}
+    kept = {name: _rows(table, ~np.isin(table.cells.astype(str), list(low))) for name, table in kept.items()}
+    for table in kept.values():
+        if not min(table.shape):
+            raise DataError(
+                f"Nothing is left of {table.origin}: no feature is in {least_cells} cells, or no cell "
+                f"has {least_features} features. Lower least_cells or least_features."
+            )
     return kept
 
 
