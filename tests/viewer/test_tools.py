@@ -405,6 +405,7 @@ def test_overlay_predicts_shows_and_compares(
     assert session.predictions is not None, tool.status.text()
     assert session.store is not small.store  # opened anew: its table has scores now
     tool.roles["reconstructed"].setChecked(True)
+    assert tool.roles["uncertainty"].isEnabled()
     tool.roles["uncertainty"].setChecked(True)
     tool.show_button.click()
     assert session.jobs.wait(200)
@@ -446,6 +447,13 @@ def test_overlay_predicts_shows_and_compares(
     assert session.jobs.wait(200)
     assert not find_layers(viewer, role="predicted"), tool.status.text()
     assert not find_layers(viewer, role="cells")
+    tool.form.set(uncertainty=0)
+    tool.run_box.addItem("tiny.run", str(small.folder / "tiny.run"))
+    tool.run_box.setCurrentIndex(0)
+    tool.predict()
+    assert session.jobs.wait(200)
+    assert not tool.roles["uncertainty"].isEnabled(), tool.status.text()
+    assert "uncertainty above 0" in tool.roles["uncertainty"].toolTip()
     assert find_layers(viewer, role="measured", stain="CD4")
     before = [layer.visible for layer in viewer.layers]
     tool.stain.setCurrentText("CD8")

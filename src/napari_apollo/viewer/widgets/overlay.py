@@ -26,6 +26,9 @@ from napari_apollo.viewer.preferences import DEVICES, preferences
 from napari_apollo.viewer.tool import Tool, short
 from napari_apollo.viewer.trusting import fit_in_words, support_in_words
 
+_TICK = "Which layers are added; when they are there, whether they are seen"
+_UNDRAWN = "These predictions were made without it; predict with an uncertainty above 0, in More settings"
+
 
 class OverlayTool(Tool):
     """Show, over the image, the stains that a model reconstructs and predicts."""
@@ -62,7 +65,7 @@ class OverlayTool(Tool):
         for role in compare.ROLES:
             box = self.roles[role] = QCheckBox(compare.ROLE_WORDS[role])
             box.setChecked(role in compare.FIRST)
-            box.setToolTip("Which layers are added; when they are there, whether they are seen")
+            box.setToolTip(_TICK)
             box.toggled.connect(partial(self._toggled, role))
         self.stains = QListWidget()
         self.stains.setToolTip("Stains to show")
@@ -283,6 +286,12 @@ class OverlayTool(Tool):
 
     def _predictions_changed(self, predictions: PredictionStore | None) -> None:
         self._able()
+        unsure = self.roles["uncertainty"]
+        drawn = predictions is None or any(
+            predictions.stains(panel, "uncertainty") for panel in predictions.card.panels
+        )
+        unsure.setEnabled(drawn)
+        unsure.setToolTip(_TICK if drawn else _UNDRAWN)
         if predictions is None:
             say(self.about, "")
             return
