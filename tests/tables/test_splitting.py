@@ -49,6 +49,8 @@ def test_no_group_is_learnt_from_and_tested_on(make_tables: Make, quick: Quick) 
     tables["rna"].obs["lane"] = lane
     tables["protein"].obs["lane"] = lane.astype(float)
     tables["rna"], tables["protein"] = tables["rna"][:110].copy(), tables["protein"][50:].copy()
+    tables["rna"].obs["huge"] = np.where(lane[:110] > 3, 1e300, np.inf)  # what no whole number holds stays
+    tables["rna"].obs["a/b"] = 1.5
     dataset = open_table_dataset(tables, quick(group="lane"))
     said = dataset.matched.obs["lane"].astype(str)
     assert set(said) == {str(i) for i in range(8)}

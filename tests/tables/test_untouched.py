@@ -50,6 +50,7 @@ def test_what_cannot_be_stored_does_not_keep_tables_from_being_learnt_from(
     rna = tables["rna"]
     rna.obs["odd"] = [1, "a", None, 2.5] * 20
     rna.obs["empty"] = None
+    rna.obs["counts/cell"] = 1e300
     rna.obs["when"] = pd.Timestamp("2020-01-01")
     rna.obs["depth"] = pd.cut(np.asarray(rna.X.sum(axis=1)).ravel(), 3)
     rna.obs["name"] = ["not the name"] * 80

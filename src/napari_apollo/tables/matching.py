@@ -11,6 +11,8 @@ import pandas as pd
 from napari_apollo.errors import DataError
 from napari_apollo.tables.reading import Table
 
+_EXACT = 2**53  # whole numbers that a float holds without a gap are below
+
 LEAST_COMMON = 32
 """Fewer cells than this with two modalities or more cannot tell what is shared."""
 
@@ -66,8 +68,10 @@ class Matched:
 
 def _whole(values: pd.Series) -> pd.Series:
     """Numbers of one kind where tables may have them of two: whole ones stay so where cells lack some."""
-    if pd.api.types.is_float_dtype(values) and (values.dropna() % 1 == 0).all():
-        return values.astype("Int64")
+    if pd.api.types.is_float_dtype(values):
+        known = values.dropna()
+        if ((known % 1 == 0) & (known.abs() < _EXACT)).all():
+            return values.astype("Int64")
     return values
 
 
