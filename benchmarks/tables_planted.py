@@ -1,8 +1,11 @@
 """What blocks of latents hold of planted factors: RNA and protein counts drawn again and again.
 
-    python benchmarks/tables_planted.py 21 22 23 24 25        seeds of the counts, one training each
+    python benchmarks/tables_planted.py 41 42 43 44 45        seeds of the counts, one training each
+    python benchmarks/tables_planted.py 51 52 53 --weak       few counts of weak factors
+    python benchmarks/tables_planted.py 51 52 53 --weak --random-start
 
-Counts are those of ``simulate_counts`` with 1,200 cells; the model is the default one. Prints, for each draw
+Counts are those of ``simulate_counts`` with 1,200 cells; the model is the default one, but for latents that
+start at random numbers where that is asked for. Prints, for each draw
 and block, its length and the held-out R² of every factor by a non-linear probe from what encoders give (of
 types the mean), the correlation of each table predicted from the other, medians, and a JSON line.
 """
@@ -14,6 +17,7 @@ import json
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import torch
@@ -22,14 +26,23 @@ from napari_apollo.probes import probe_matrix
 from napari_apollo.simulate.counts import simulate_counts
 from napari_apollo.train import TableTrainConfig, train
 
+WEAK = {"cells": 900, "genes": 300, "proteins": 100, "types": 3, "depth": 0.25, "effect": 0.25}
 
-def draw(seed: int, cells: int, folder: Path) -> list[dict[str, object]]:
+
+def draw(
+    seed: int, settings: dict[str, Any], folder: Path, *, start_at_factors: bool
+) -> list[dict[str, object]]:
     """A row a block: what it holds."""
     started = time.process_time()
-    made = simulate_counts(cells=cells, seed=seed)
+    made = simulate_counts(seed=seed, **settings)
     tables = {name: made.to_anndata(name) for name in ("rna", "protein")}
     config = TableTrainConfig(
-        output=folder / f"{seed}.run", least_features=1, least_cells=1, device="cpu", threads=1
+        output=folder / f"{seed}.run",
+        least_features=1,
+        least_cells=1,
+        device="cpu",
+        threads=1,
+        start_at_factors=start_at_factors,
     )
     scores = train(tables, config).model().card.scores
     blocks = {
@@ -54,14 +67,17 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("seeds", nargs="+", type=int)
-    parser.add_argument("--cells", type=int, default=1200)
+    parser.add_argument("--weak", action="store_true", help="a quarter of the counts, of weaker factors")
+    parser.add_argument("--random-start", action="store_true", help="latents start at random numbers")
     given = parser.parse_args()
+    settings = WEAK if given.weak else {"cells": 1200}
     torch.set_num_threads(1)
     rows: list[dict[str, object]] = []
     with tempfile.TemporaryDirectory() as folder:
         for seed in given.seeds:
-            rows += draw(seed, given.cells, Path(folder))
-            print(pd.DataFrame(rows[-3:]).to_string(index=False), flush=True)
+            made = draw(seed, settings, Path(folder), start_at_factors=not given.random_start)
+            rows += made
+            print(pd.DataFrame(made).to_string(index=False), flush=True)
     table = pd.DataFrame(rows)
     print("medians\n" + table.groupby("block").median(numeric_only=True).to_string())
     print(json.dumps(rows))
