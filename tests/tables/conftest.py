@@ -12,6 +12,7 @@ import pytest
 import torch
 from scipy import sparse
 
+from napari_apollo.simulate.counts import simulate_counts
 from napari_apollo.train import TableTrainConfig
 
 Tables = dict[str, ad.AnnData]
@@ -54,6 +55,20 @@ def make_tables() -> Callable[..., Tables]:
         return tables
 
     return make
+
+
+@pytest.fixture
+def batch_in_both() -> tuple[Tables, pd.DataFrame]:
+    """RNA and protein counts of 400 cells whose batch acts on proteins, too: without a word it is shared; and
+    the factors ``batch`` and ``type``, 0 or 1, by cell."""
+    made = simulate_counts(cells=400, genes=60, proteins=24, types=2, seed=2)
+    tables = {name: made.to_anndata(name) for name in ("rna", "protein")}
+    factors = pd.DataFrame({"batch": made.factors["batch"] == "B2", "type": made.factors["type"] == "T1"})
+    second = factors["batch"].to_numpy()
+    counts = tables["protein"].X.toarray()
+    counts[second, :8] = np.round(counts[second, :8] * 3)
+    tables["protein"].X = counts
+    return tables, factors.astype(float)
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
+import anndata as ad
 import pandas as pd
 import pytest
 
@@ -49,17 +49,10 @@ def test_type_is_shared_and_batch_is_of_rna(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_nuisance_of_both_tables_is_kept_out_of_the_shared_latent(tmp_path: Path) -> None:
-    made = simulate_counts(cells=400, genes=60, proteins=24, types=2, seed=2)
-    # The batch acts on proteins, too: without a word it would be shared.
-    tables = {name: made.to_anndata(name) for name in ("rna", "protein")}
-    second = (made.factors["batch"] == "B2").to_numpy()
-    counts = tables["protein"].X.toarray()
-    counts[second, :8] = np.round(counts[second, :8] * 3)
-    tables["protein"].X = counts
-    factors = pd.DataFrame(
-        {"batch": second.astype(float), "type": (made.factors["type"] == "T1").astype(float)}
-    )
+def test_a_nuisance_of_both_tables_is_kept_out_of_the_shared_latent(
+    tmp_path: Path, batch_in_both: tuple[dict[str, ad.AnnData], pd.DataFrame]
+) -> None:
+    tables, factors = batch_in_both
     told = {}
     for nuisance in ("", "batch"):
         config = settings(tmp_path, nuisance=nuisance, latent_epochs=60, overwrite=True)

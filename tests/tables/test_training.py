@@ -132,7 +132,10 @@ def test_cells_that_were_left_out_have_no_latents(make_tables: Make, quick: Quic
     tables["rna"].X = thin
     with pytest.raises(DataError, match=r"1 cells are 0 throughout: cell5"):
         train(tables, quick())
-    train(tables, quick(least_features=1, overwrite=True))
+    # What failed before anything was learnt is in nobody's way.
+    train(tables, quick(least_features=1))
+    with pytest.raises(RunError, match="holds a run already"):
+        train(tables, quick(least_features=1))
     for data in tables.values():
         lacking = ~np.isfinite(data.obsm[SHARED]).all(axis=1)
         assert list(np.flatnonzero(lacking)) == [5]

@@ -174,6 +174,15 @@ class RunFolder:
             return False
         return not status.over and process_lives(status.pid) and now() - status.heartbeat < SILENCE
 
+    def fruitless(self) -> bool:
+        """Whether it holds a run that failed before anything was learnt: of tables that cannot be used, say."""
+        if self.checkpoints.exists() or self.model.exists() or self.metrics_file.exists():
+            return False
+        try:
+            return self.read_status().state == "failed"
+        except RunError:
+            return False
+
     def append_metrics(self, values: dict[str, Any]) -> None:
         """Add a line to the metrics.
 
@@ -242,7 +251,7 @@ def prepare_folder(source: Source, config: AnyConfig) -> RunFolder:
     if folder.path.exists():
         if any(folder.path.iterdir()) and not folder.config_file.exists():
             raise RunError(folder.path, "exists and is no run folder.", "Name another place.")
-        if folder.config_file.exists() and not config.overwrite:
+        if folder.config_file.exists() and not config.overwrite and not folder.fruitless():
             raise RunError(
                 folder.path, "holds a run already.", "Name another place, or allow to overwrite it."
             )
