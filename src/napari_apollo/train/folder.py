@@ -175,7 +175,7 @@ class RunFolder:
         return not status.over and process_lives(status.pid) and now() - status.heartbeat < SILENCE
 
     def fruitless(self) -> bool:
-        """Whether it holds a run that failed before anything was learnt: of tables that cannot be used, say."""
+        """Whether it holds a run that failed before anything was learnt, as of tables that cannot be used."""
         if self.checkpoints.exists() or self.model.exists() or self.metrics_file.exists():
             return False
         try:
