@@ -120,7 +120,10 @@ def test_info_of_a_run_tells_when(chain: Path) -> None:
     facts = result_of("info", "s.run", cwd=chain)
     began, seen = (datetime.fromisoformat(facts[name]) for name in ("started", "heartbeat"))
     assert began <= seen <= datetime.now(UTC) < began + timedelta(hours=2)
-    assert f"{began:%Y-%m-%dT%H:%M:%S}" in call("info", "s.run", cwd=chain).stdout
+    words = call("info", "s.run", cwd=chain).stdout
+    assert f"{began:%Y-%m-%dT%H:%M:%S}" in words
+    assert "error" not in words  # a run that is done met none
+    assert facts["error"] == facts["message"] == ""
 
 
 def test_info_of_a_model_tells_the_verdict_and_the_gap(chain: Path) -> None:

@@ -16,6 +16,9 @@ KINDS = "a manifest (.csv), an image, tables (.h5ad, .h5mu), a cell store, predi
 _IN_LINES = ("verdict", "gap")
 """Facts that are told in lines of their own."""
 
+_IF_ANY = ("stage", "detail", "error", "error_values", "message")
+"""Facts of a run that say something only where there is something to say."""
+
 Description = tuple[dict[str, Any], str]
 
 
@@ -71,7 +74,8 @@ def describe(path: Path) -> Description:
     """
     facts = {"kind": kind_of(path), "path": str(path), **_DESCRIBERS[kind_of(path)](path)}
     lines = [f"{path}: {facts['kind']}"]
-    shown = {name: value for name, value in facts.items() if name not in ("kind", "path", *_IN_LINES)}
+    hidden = {"kind", "path", *_IN_LINES} | {name for name in _IF_ANY if not facts.get(name)}
+    shown = {name: value for name, value in facts.items() if name not in hidden}
     lines += [f"  {name.replace('_', ' ')}: {_in_words(value)}" for name, value in shown.items()]
     return facts, "\n".join([*lines, *_judgement(facts.get("model", facts))])
 
