@@ -11,7 +11,8 @@ using, too: of several threads the first is what one waits for, the second what 
 Tables are drawn with the sparsity of the published ones. ``plain`` is a re-implementation of the reference's
 loop as facts on it say: dense float tables, embeddings for all cells on the processor with dense Adam, an
 optimiser for each decoder, one batch after the other. Both make the same steps: step 1 of the preset paper,
-512 cells, four decoders of 1,024. Prints a table and a JSON line.
+512 cells, four decoders of 1,024; ours in ``memory_kept``, as in the training's loop, the plain loop with
+memory as the system gives it. Prints a table and a JSON line.
 
 ``--whole N`` writes the tables to files and types ``napari-apollo train``: N epochs of step 1 and one of step
 2, scores of the held-out cells, latents of all. Its memory is the most that its processes held at once.

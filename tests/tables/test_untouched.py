@@ -79,14 +79,19 @@ def test_layers_and_raw_of_objects_are_what_is_learnt_from(make_tables: Make, qu
     assert len(fingerprints) == 1
 
 
+def written(tables: dict[str, ad.AnnData], folder: Path, *, mode: int) -> list[Path]:
+    """Tables as files with these permissions."""
+    paths = [folder / f"{name}.h5ad" for name in tables]
+    for path, data in zip(paths, tables.values(), strict=True):
+        data.write_h5ad(path)
+        path.chmod(mode)
+    return paths
+
+
 def test_nobody_else_may_read_what_nobody_else_could_read(
     make_tables: Make, quick: Quick, tmp_path: Path
 ) -> None:
-    paths = []
-    for name, data in make_tables(n=80).items():
-        paths.append(tmp_path / f"{name}.h5ad")
-        data.write_h5ad(paths[-1])
-        paths[-1].chmod(0o600)
+    paths = written(make_tables(n=80), tmp_path, mode=0o600)
     train(paths, quick(latents="in-place", **FAST))
     assert all(SHARED in ad.read_h5ad(path).obsm for path in paths)
     assert {stat.S_IMODE(path.stat().st_mode) for path in paths} == {0o600}
@@ -95,11 +100,7 @@ def test_nobody_else_may_read_what_nobody_else_could_read(
 def test_files_that_cannot_be_changed_have_copies_that_can(
     make_tables: Make, quick: Quick, tmp_path: Path
 ) -> None:
-    paths = []
-    for name, data in make_tables(n=80).items():
-        paths.append(tmp_path / f"{name}.h5ad")
-        data.write_h5ad(paths[-1])
-        paths[-1].chmod(0o440)
+    paths = written(make_tables(n=80), tmp_path, mode=0o440)
     run = train(paths, quick(**FAST))
     for path in paths:
         copy = run.folder / "latents" / path.name

@@ -22,7 +22,7 @@ from scipy import sparse
 
 from napari_apollo.progress import ShouldStop, never, stop_if_asked
 from napari_apollo.tables.files import Values
-from napari_apollo.tables.gain import composition
+from napari_apollo.tables.gain import composition, pearson_residuals
 
 Floats = NDArray[np.float32]
 
@@ -34,8 +34,10 @@ _PER_COMPONENT = 10  # cells for each, at least: fewer agree by chance
 _BEYOND = 10  # directions that are followed besides, for those at the edge
 _PASSES = 4  # of the subspace iteration (Halko, Martinsson and Tropp 2011)
 _VALUES = 8_000_000  # that are made dense at once
-_DRAWS = 20
-_CERTAIN = 0.6
+_DRAWS = 20  # shufflings; the best agreement of all of them is chance
+_CERTAIN = (
+    0.6  # correlation from which on a direction is taken to be shared, and not to start in own blocks, too
+)
 
 
 @dataclass(frozen=True)
@@ -110,7 +112,7 @@ class _Standard:
         self._step = max(1, _VALUES // max(1, values.shape[1]))
         if counts:
             parts, excess = composition(values[learnt])
-            self._parts, self._excess = parts.astype(np.float32), excess.clip(0).astype(np.float32)
+            self._parts, self._excess = parts.astype(np.float32), excess.astype(np.float32)
         self._mean = np.zeros(values.shape[1], np.float32)
         self._scale = np.ones(values.shape[1], np.float32)
         total, squares = np.zeros((2, values.shape[1]))
@@ -129,9 +131,8 @@ class _Standard:
             drawn = self._values[rows[start : start + self._step]]
             dense = np.array(drawn.toarray() if sparse.issparse(drawn) else drawn, np.float32)
             if self._counts:
-                mean = dense.sum(axis=1, keepdims=True) * self._parts
-                dense -= mean
-                dense /= np.sqrt(mean + self._excess * mean**2).clip(1e-4)
+                library = dense.sum(axis=1, keepdims=True)
+                dense = pearson_residuals(dense, library, self._parts, self._excess)
                 dense.clip(-self._limit, self._limit, out=dense)
             dense -= self._mean
             dense *= self._scale

@@ -67,13 +67,27 @@ def _standard(values: np.ndarray, *, counts: bool) -> np.ndarray:
     """Values (n, feature) around what the mean cell would have, of variance 1; features that vary alone."""
     if counts:
         library = values.sum(axis=1, keepdims=True, dtype=np.float64)
-        parts, excess = composition(values)
-        mean = library * parts
-        variance = mean + excess.clip(0) * mean**2
-        values = ((values - mean) / np.sqrt(variance.clip(1e-9))).astype(np.float32)
+        values = pearson_residuals(values, library, *composition(values)).astype(np.float32)
     centred = values - values.mean(axis=0)
     spread = centred.std(axis=0)
     return np.asarray(centred[:, spread > 0] / spread[spread > 0], np.float32)
+
+
+def pearson_residuals(
+    values: np.ndarray, library: np.ndarray, parts: np.ndarray, excess: np.ndarray
+) -> np.ndarray:
+    """Counts (n, feature) around what the mean cell would have, over the deviation that they have at that mean.
+
+    Parameters
+    ----------
+    values, library
+        (n, feature) counts, and (n, 1) their sums.
+    parts, excess
+        See ``composition``.
+    """
+    mean = library * parts
+    found: np.ndarray = (values - mean) / np.sqrt((mean + excess.clip(0) * mean**2).clip(1e-9))
+    return found
 
 
 def composition(values: Values) -> tuple[np.ndarray, np.ndarray]:

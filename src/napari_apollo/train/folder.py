@@ -174,7 +174,7 @@ class RunFolder:
             return False
         return not status.over and process_lives(status.pid) and now() - status.heartbeat < SILENCE
 
-    def fruitless(self) -> bool:
+    def learnt_nothing(self) -> bool:
         """Whether it holds a run that failed before anything was learnt, as of tables that cannot be used."""
         if self.checkpoints.exists() or self.model.exists() or self.metrics_file.exists():
             return False
@@ -251,7 +251,7 @@ def prepare_folder(source: Source, config: AnyConfig) -> RunFolder:
     if folder.path.exists():
         if any(folder.path.iterdir()) and not folder.config_file.exists():
             raise RunError(folder.path, "exists and is no run folder.", "Name another place.")
-        if folder.config_file.exists() and not config.overwrite and not folder.fruitless():
+        if folder.config_file.exists() and not config.overwrite and not folder.learnt_nothing():
             raise RunError(
                 folder.path, "holds a run already.", "Name another place, or allow to overwrite it."
             )
