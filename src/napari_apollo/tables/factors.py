@@ -2,8 +2,8 @@
 
 Values are brought to variance 1 by feature, after their mean, counts by the mean and the spread of a negative
 binomial of the cell's library (``tables.gain``), of which none is more than the square root of the number of
-cells (Hafemeister and Satija 2019). Principal components are kept whose variance is above what
-noise reaches, (1 + sqrt(features / cells))² (Marchenko and Pastur 1967).
+cells (Hafemeister and Satija 2019). Principal components are kept whose variance is above what noise reaches,
+(1 + sqrt(features / cells))² (Marchenko and Pastur 1967).
 
 What tables agree on are directions that can be told from the components of each: the mean over tables of the
 projections onto them has eigenvalues near 1 there (Kettenring 1971, MAXVAR; of two tables these are
@@ -35,9 +35,7 @@ _BEYOND = 10  # directions that are followed besides, for those at the edge
 _PASSES = 4  # of the subspace iteration (Halko, Martinsson and Tropp 2011)
 _VALUES = 8_000_000  # that are made dense at once
 _DRAWS = 20  # shufflings; the best agreement of all of them is chance
-_CERTAIN = (
-    0.6  # correlation from which on a direction is taken to be shared, and not to start in own blocks, too
-)
+_CERTAIN = 0.6  # correlation from which on a direction starts in the shared block alone
 
 
 @dataclass(frozen=True)

@@ -76,7 +76,7 @@ def _standard(values: np.ndarray, *, counts: bool) -> np.ndarray:
 def pearson_residuals(
     values: np.ndarray, library: np.ndarray, parts: np.ndarray, excess: np.ndarray
 ) -> np.ndarray:
-    """Counts (n, feature) around what the mean cell would have, over the deviation that they have at that mean.
+    """Counts (n, feature) around what the mean cell would have, over the deviation that they have there.
 
     Parameters
     ----------
